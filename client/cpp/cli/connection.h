@@ -1,0 +1,24 @@
+#ifndef THERMOGRAD_CLIENT_CLI_CONNECTION_H_
+#define THERMOGRAD_CLIENT_CLI_CONNECTION_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/flags/declare.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "grpcpp/channel.h"
+
+// Flags of every command that talks to a server.
+ABSL_DECLARE_FLAG(std::string, address);
+ABSL_DECLARE_FLAG(std::string, tls_ca_file);
+ABSL_DECLARE_FLAG(absl::Duration, timeout);
+
+namespace thermograd::cli {
+
+// A channel to the server that the flags name.
+absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect();
+
+}  // namespace thermograd::cli
+
+#endif  // THERMOGRAD_CLIENT_CLI_CONNECTION_H_

@@ -1,0 +1,52 @@
+#ifndef THERMOGRAD_CLIENT_QUERIES_H_
+#define THERMOGRAD_CLIENT_QUERIES_H_
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "grpcpp/channel.h"
+#include "thermograd/client/tensor.h"
+#include "thermograd/v1/training_analysis_service.pb.h"
+
+namespace thermograd::client {
+
+/// One matrix of representations: a sample a row; all dimensions but the first are flattened into
+/// features.
+struct Representation {
+  /// The activations; at least one dimension.
+  TensorView activations;
+  /// Fingerprint of the samples' ids in their order; empty if unknown. Matrices whose fingerprints
+  /// differ are not comparable.
+  std::string fingerprint;
+};
+
+/// How Compare behaves.
+struct CompareOptions {
+  /// Bytes of matrix data in one message.
+  size_t chunk_bytes = size_t{1} << 20;
+  /// Deadline of the whole call.
+  absl::Duration timeout = absl::Minutes(5);
+};
+
+/// Sends both matrices and returns their similarities.
+absl::StatusOr<v1::CompareRepresentationsResponse> Compare(std::shared_ptr<grpc::Channel> channel,
+                                                           const Representation& x,
+                                                           const Representation& y,
+                                                           const CompareOptions& options = {});
+
+/// The catalogue of every metric that the server knows.
+absl::StatusOr<v1::DescribeMetricsResponse> Describe(std::shared_ptr<grpc::Channel> channel,
+                                                     absl::Duration timeout = absl::Seconds(10));
+
+/// OK if the server says that it serves (grpc.health.v1), UNAVAILABLE if it says that it does not,
+/// and the call's own error otherwise. `service` empty: the server as a whole.
+absl::Status CheckHealth(std::shared_ptr<grpc::Channel> channel, const std::string& service = "",
+                         absl::Duration timeout = absl::Seconds(10));
+
+}  // namespace thermograd::client
+
+#endif  // THERMOGRAD_CLIENT_QUERIES_H_
