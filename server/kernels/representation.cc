@@ -7,10 +7,9 @@ namespace {
 
 using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-RowMajor Centre(const double* x, size_t n, size_t p, double scale) {
+RowMajor Centre(const double* x, size_t n, size_t p) {
   RowMajor centred = Eigen::Map<const RowMajor>(x, static_cast<Eigen::Index>(n),
-                                                static_cast<Eigen::Index>(p)) /
-                     scale;
+                                                static_cast<Eigen::Index>(p));
   const Eigen::RowVectorXd mean = centred.colwise().mean();
   centred.rowwise() -= mean;
   return centred;
@@ -26,12 +25,12 @@ void SelfProduct(const Matrix& factor, double* product) {
 
 }  // namespace
 
-void CentredGram(const double* x, size_t n, size_t p, double scale, double* gram) {
-  SelfProduct(Centre(x, n, p, scale), gram);
+void CentredGram(const double* x, size_t n, size_t p, double* gram) {
+  SelfProduct(Centre(x, n, p), gram);
 }
 
-void CentredScatter(const double* x, size_t n, size_t p, double scale, double* scatter) {
-  SelfProduct(Centre(x, n, p, scale).transpose(), scatter);
+void CentredScatter(const double* x, size_t n, size_t p, double* scatter) {
+  SelfProduct(Centre(x, n, p).transpose(), scatter);
 }
 
 GramSums SumGrams(const double* k, const double* l, size_t n) {

@@ -9,14 +9,13 @@
 
 namespace thermograd::kernels {
 
-/// Writes the n x n Gram matrix of the column-centred x (n x p), divided by `scale` squared so that
-/// huge and tiny representations neither overflow nor vanish. scale > 0.
-THERMOGRAD_KERNEL void CentredGram(const double* x, size_t n, size_t p, double scale, double* gram);
+/// Writes the n x n Gram matrix of the column-centred x (n x p). Any fp32 input is safe: its HSICs
+/// stay far inside the range of fp64.
+THERMOGRAD_KERNEL void CentredGram(const double* x, size_t n, size_t p, double* gram);
 
 /// The same for the p x p scatter matrix of the centred features, whose non-zero eigenvalues are
 /// those of the Gram matrix.
-THERMOGRAD_KERNEL void CentredScatter(const double* x, size_t n, size_t p, double scale,
-                                      double* scatter);
+THERMOGRAD_KERNEL void CentredScatter(const double* x, size_t n, size_t p, double* scatter);
 
 /// The sums over two n x n symmetric matrices from which both estimators of HSIC follow.
 struct GramSums {

@@ -1,17 +1,9 @@
 #include "statistics/representation.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace thermograd::statistics {
 namespace {
-
-// Power of two near the largest magnitude: dividing by it is exact.
-double Scale(std::span<const double> x) {
-  double largest = 0;
-  for (const double value : x) largest = std::max(largest, std::fabs(value));
-  return largest > 0 ? std::exp2(std::floor(std::log2(largest))) : 1.0;
-}
 
 double UnbiasedHsicOf(const Gram& k, const Gram& l) {
   const kernels::GramSums sums = kernels::SumGrams(k.values.data(), l.values.data(), k.n);
@@ -25,7 +17,7 @@ double UnbiasedHsicOf(const Gram& k, const Gram& l) {
 
 Gram CentredGram(std::span<const double> x, size_t n, size_t p) {
   Gram gram{.n = n, .values = std::vector<double>(n * n)};
-  kernels::CentredGram(x.data(), n, p, Scale(x), gram.values.data());
+  kernels::CentredGram(x.data(), n, p, gram.values.data());
   return gram;
 }
 
@@ -33,9 +25,9 @@ std::vector<double> CovarianceEigenvalues(std::span<const double> x, size_t n, s
   const size_t size = std::min(n, p);
   std::vector<double> product(size * size);
   if (p < n) {
-    kernels::CentredScatter(x.data(), n, p, Scale(x), product.data());
+    kernels::CentredScatter(x.data(), n, p, product.data());
   } else {
-    kernels::CentredGram(x.data(), n, p, Scale(x), product.data());
+    kernels::CentredGram(x.data(), n, p, product.data());
   }
   std::vector<double> eigenvalues(size);
   if (!kernels::SymmetricEigenvalues(product.data(), size, eigenvalues.data())) return {};

@@ -9,8 +9,7 @@
 
 namespace thermograd::statistics {
 
-/// The Gram matrix of column-centred representations, up to a positive factor that cancels in every
-/// similarity.
+/// The Gram matrix of column-centred representations.
 struct Gram {
   /// Samples.
   size_t n = 0;
@@ -21,8 +20,8 @@ struct Gram {
 /// `x` is n x p, row-major and finite.
 Gram CentredGram(std::span<const double> x, size_t n, size_t p);
 
-/// Eigenvalues of the covariance of the features, up to a positive factor; those that are zero for
-/// want of samples or features may be absent. Empty if the solver did not converge.
+/// Eigenvalues of the covariance of the features times (n - 1); those that are zero for want of
+/// samples or features may be absent. Empty if the solver did not converge.
 std::vector<double> CovarianceEigenvalues(std::span<const double> x, size_t n, size_t p);
 
 /// HSIC numerators of a pair over one set of samples. They add over minibatches.
