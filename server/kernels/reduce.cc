@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 
-
 namespace thermograd::kernels {
 namespace {
 
@@ -123,7 +122,8 @@ void AddColumnDots(const double* x, const double* y, size_t rows, size_t columns
   for (size_t row = 0; row < rows; ++row) {
     const double* x_row = x + row * columns;
     const double* y_row = y + row * columns;
-    for (size_t column = 0; column < columns; ++column) out[column] += x_row[column] * y_row[column];
+    for (size_t column = 0; column < columns; ++column)
+      out[column] += x_row[column] * y_row[column];
   }
 }
 

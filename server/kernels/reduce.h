@@ -8,9 +8,9 @@
 
 // One-pass reductions over contiguous elements with fp64 accumulators.
 //
-// Element i of a tensor always goes to accumulator i mod kLanes, and Total folds the accumulators in
-// a fixed order. Products of fp32 (hence of fp16 and bf16) are exact in fp64, so a result depends
-// neither on the instruction set nor on how the tensor was cut into chunks.
+// Element i of a tensor always goes to accumulator i mod kLanes, and Total folds the accumulators
+// in a fixed order. Products of fp32 (hence of fp16 and bf16) are exact in fp64, so a result
+// depends neither on the instruction set nor on how the tensor was cut into chunks.
 
 namespace thermograd::kernels {
 

@@ -8,8 +8,8 @@ namespace {
 using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 RowMajor Centre(const double* x, size_t n, size_t p) {
-  RowMajor centred = Eigen::Map<const RowMajor>(x, static_cast<Eigen::Index>(n),
-                                                static_cast<Eigen::Index>(p));
+  RowMajor centred =
+      Eigen::Map<const RowMajor>(x, static_cast<Eigen::Index>(n), static_cast<Eigen::Index>(p));
   const Eigen::RowVectorXd mean = centred.colwise().mean();
   centred.rowwise() -= mean;
   return centred;

@@ -5,12 +5,12 @@ namespace {
 
 // Window sums of the unbiased estimates, each term of one step.
 struct NoiseSums {
-  double steps = 0;                  // steps with M >= 2
-  double covariance_trace = 0;       // of microbatch gradients, tr Sigma_b
-  double noise_samples = 0;          // b tr Sigma_b = tr Sigma_1
-  double mean_squared_norm = 0;      // |G|^2
-  double squared_norm = 0;           // sum_i |g_i|^2
-  double microbatches = 0;           // sum of M
+  double steps = 0;              // steps with M >= 2
+  double covariance_trace = 0;   // of microbatch gradients, tr Sigma_b
+  double noise_samples = 0;      // b tr Sigma_b = tr Sigma_1
+  double mean_squared_norm = 0;  // |G|^2
+  double squared_norm = 0;       // sum_i |g_i|^2
+  double microbatches = 0;       // sum of M
 };
 
 // Unbiased estimators over M >= 2 independent microbatches: sample variance, and the U-statistic
@@ -60,14 +60,14 @@ void AppendParameterFigures(const std::string& parameter,
   for (const GradientStep& step : window.entries()) AddStep(step, &sums);
   const NoiseResults results = Derive(sums);
   const std::vector<Label> labels = {{"parameter", parameter}};
-  figures->push_back({"thermograd_parameter_gradient_second_moment", labels,
-                      results.second_moment});
-  figures->push_back({"thermograd_parameter_gradient_mean_squared_norm", labels,
-                      results.mean_squared_norm});
-  figures->push_back({"thermograd_parameter_gradient_covariance_trace", labels,
-                      results.covariance_trace});
-  figures->push_back({"thermograd_parameter_gradient_noise_scale_samples", labels,
-                      results.noise_scale});
+  figures->push_back(
+      {"thermograd_parameter_gradient_second_moment", labels, results.second_moment});
+  figures->push_back(
+      {"thermograd_parameter_gradient_mean_squared_norm", labels, results.mean_squared_norm});
+  figures->push_back(
+      {"thermograd_parameter_gradient_covariance_trace", labels, results.covariance_trace});
+  figures->push_back(
+      {"thermograd_parameter_gradient_noise_scale_samples", labels, results.noise_scale});
 }
 
 void AppendRunFigures(const statistics::Window<RunStep>& window, Figures* figures) {
@@ -94,17 +94,18 @@ void AppendRunFigures(const statistics::Window<RunStep>& window, Figures* figure
   }
   const auto steps = static_cast<double>(window.entries().size());
   const NoiseResults results = Derive(sums);
-  figures->push_back({"thermograd_loss", {},
+  figures->push_back({"thermograd_loss",
+                      {},
                       has_loss ? Finite(window.entries().back().loss.value_or(0))
                                : Result(Undefined::kMissingTensor)});
   figures->push_back({"thermograd_gradient_second_moment", {}, results.second_moment});
   figures->push_back({"thermograd_gradient_mean_squared_norm", {}, results.mean_squared_norm});
   figures->push_back({"thermograd_gradient_covariance_trace", {}, results.covariance_trace});
   figures->push_back({"thermograd_gradient_noise_scale_samples", {}, results.noise_scale});
-  figures->push_back({"thermograd_gradient_covariance_trace_sum", {},
-                      Finite(sums.covariance_trace)});
-  figures->push_back({"thermograd_gradient_mean_squared_norm_sum", {},
-                      Finite(sums.mean_squared_norm)});
+  figures->push_back(
+      {"thermograd_gradient_covariance_trace_sum", {}, Finite(sums.covariance_trace)});
+  figures->push_back(
+      {"thermograd_gradient_mean_squared_norm_sum", {}, Finite(sums.mean_squared_norm)});
   figures->push_back({"thermograd_gradient_steps_count", {}, Finite(sums.steps)});
   figures->push_back({"thermograd_entropy_term", {}, Finite(applied / (4 * steps))});
   Result free_loss = Undefined::kMissingTensor;

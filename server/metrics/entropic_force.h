@@ -10,8 +10,8 @@
 #include "statistics/window.h"
 
 // Entropic forces: theory.md section 2. Basis: Ziyin, Xu & Chuang, "Neural Thermodynamics",
-// arXiv 2505.12387. Notation of the citations below: g_i gradient of microbatch i of M, b samples in
-// each; G the expected gradient.
+// arXiv 2505.12387. Notation of the citations below: g_i gradient of microbatch i of M, b samples
+// in each; G the expected gradient.
 
 namespace thermograd::metrics {
 

@@ -8,8 +8,8 @@ namespace thermograd::metrics {
 namespace {
 
 constexpr const char* kSymmetryNames[] = {
-    "thermograd_symmetry_residual_ratio",     "thermograd_symmetry_charge",
-    "thermograd_symmetry_relative_charge_ratio", "thermograd_symmetry_charge_drift",
+    "thermograd_symmetry_residual_ratio",         "thermograd_symmetry_charge",
+    "thermograd_symmetry_relative_charge_ratio",  "thermograd_symmetry_charge_drift",
     "thermograd_symmetry_charge_drift_predicted", "thermograd_symmetry_charge_drift_error_ratio",
     "thermograd_symmetry_gradient_balance_ratio", "thermograd_symmetry_entropic_force"};
 
@@ -41,10 +41,10 @@ void RescalingSymmetry::AppendNeurons(const char* name, std::vector<double> valu
                                       Figures* figures) const {
   if (!per_neuron_ || values.empty()) return;
   std::sort(values.begin(), values.end());
-  for (const auto& [label, q] : {std::pair{"0", 0.0}, {"0.25", 0.25}, {"0.5", 0.5},
-                                 {"0.75", 0.75}, {"1", 1.0}}) {
-    figures->push_back({name, {{"symmetry", name_}, {"quantile", label}},
-                        Finite(Quantile(values, q))});
+  for (const auto& [label, q] :
+       {std::pair{"0", 0.0}, {"0.25", 0.25}, {"0.5", 0.5}, {"0.75", 0.75}, {"1", 1.0}}) {
+    figures->push_back(
+        {name, {{"symmetry", name_}, {"quantile", label}}, Finite(Quantile(values, q))});
   }
 }
 
@@ -82,8 +82,8 @@ void RescalingSymmetry::AppendBalance(Figures* figures) const {
     // (eta / 2) E[g' A g], the entropic force along A: theory.md section 2.
     force += step.learning_rate / 2 * Sum(step.difference);
   }
-  figures->push_back({"thermograd_symmetry_gradient_balance_ratio", labels_,
-                      Ratio(Sum(difference), Sum(total))});
+  figures->push_back(
+      {"thermograd_symmetry_gradient_balance_ratio", labels_, Ratio(Sum(difference), Sum(total))});
   figures->push_back({"thermograd_symmetry_entropic_force", labels_,
                       Finite(force / static_cast<double>(window_.entries().size()))});
   std::vector<double> ratios;
@@ -109,8 +109,8 @@ void RescalingSymmetry::AppendDrift(const SymmetryStepContext& context,
     const double squared_norm =
         Sum(sums.first.weight_squared_norm) + Sum(sums.second.weight_squared_norm);
     figures->push_back({"thermograd_symmetry_charge", labels_, Finite(Sum(charge))});
-    figures->push_back({"thermograd_symmetry_relative_charge_ratio", labels_,
-                        Ratio(Sum(charge), squared_norm)});
+    figures->push_back(
+        {"thermograd_symmetry_relative_charge_ratio", labels_, Ratio(Sum(charge), squared_norm)});
     AppendNeurons("thermograd_neuron_charge", charge, figures);
     observed = predicted = error = Undefined::kNoEarlierStep;
     if (drift_ && drift_->last_step + 1 == context.step) {
@@ -140,9 +140,10 @@ void RescalingSymmetry::AppendDrift(const SymmetryStepContext& context,
   // Delta Q = eta^2 g'Ag - 2 eta gamma Q + (eta gamma)^2 Q.
   const bool continues = drift_ && drift_->last_step + 1 == context.step;
   if (has_weights) {
-    drift_ = Drift{.charge = charge,
-                   .predicted = std::vector<double>(neurons),
-                   .scale = std::vector<double>(neurons)};
+    drift_.emplace();
+    drift_->charge = charge;
+    drift_->predicted.resize(neurons);
+    drift_->scale.resize(neurons);
   } else if (!continues) {
     drift_.reset();
     return;
@@ -161,7 +162,8 @@ void RescalingSymmetry::AppendDrift(const SymmetryStepContext& context,
 
 void RescalingSymmetry::AddStep(const SymmetryStepContext& context,
                                 const statistics::RescalingSums& sums, Figures* figures) {
-  Balance balance{.learning_rate = context.learning_rate};
+  Balance balance;
+  balance.learning_rate = context.learning_rate;
   for (size_t j = 0; j < sums.first.gradient_squared_norm.size(); ++j) {
     const double u = sums.first.gradient_squared_norm[j];
     const double w = sums.second.gradient_squared_norm[j];
@@ -170,8 +172,7 @@ void RescalingSymmetry::AddStep(const SymmetryStepContext& context,
   }
   window_.Push(std::move(balance));
   if (sums.first.weight_squared_norm.empty()) {
-    figures->push_back(
-        {"thermograd_symmetry_residual_ratio", labels_, Undefined::kMissingTensor});
+    figures->push_back({"thermograd_symmetry_residual_ratio", labels_, Undefined::kMissingTensor});
   } else {
     AppendResidual(sums, figures);
   }
