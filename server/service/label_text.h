@@ -1,0 +1,18 @@
+#ifndef THERMOGRAD_SERVICE_LABEL_TEXT_H_
+#define THERMOGRAD_SERVICE_LABEL_TEXT_H_
+
+#include <cstddef>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+
+namespace thermograd::service {
+
+/// Admits text that may become a Prometheus label value: 1 to `max_bytes` bytes of valid UTF-8
+/// without control characters. One bad value would make Prometheus refuse the whole scrape.
+/// `field` names the text in the error.
+absl::Status CheckLabelText(absl::string_view field, absl::string_view text, size_t max_bytes);
+
+}  // namespace thermograd::service
+
+#endif  // THERMOGRAD_SERVICE_LABEL_TEXT_H_

@@ -1,0 +1,50 @@
+#include "service/probe_board.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace thermograd::service {
+
+void ProbeBoard::Erase(std::list<Item>::iterator item) {
+  bytes_ -= item->bytes;
+  items_.erase(item);
+}
+
+void ProbeBoard::Put(ProbeEntry entry, Clock::time_point now) {
+  const uint64_t bytes = entry.gram->values.size() * sizeof(double);
+  const std::lock_guard lock(mutex_);
+  const auto same = std::find_if(items_.begin(), items_.end(), [&](const Item& item) {
+    return item.entry.probe_set == entry.probe_set && item.entry.run == entry.run &&
+           item.entry.layer == entry.layer;
+  });
+  if (same != items_.end()) Erase(same);
+  items_.push_back({.entry = std::move(entry), .bytes = bytes, .time = now});
+  bytes_ += bytes;
+  while (bytes_ > max_bytes_) {
+    Erase(items_.begin());
+    ++evicted_;
+  }
+}
+
+std::vector<ProbeEntry> ProbeBoard::Others(const std::string& probe_set, const std::string& run,
+                                           Clock::time_point now) {
+  const std::lock_guard lock(mutex_);
+  while (!items_.empty() && now - items_.front().time > time_to_live_) Erase(items_.begin());
+  std::vector<ProbeEntry> others;
+  for (const Item& item : items_) {
+    if (item.entry.probe_set == probe_set && item.entry.run != run) others.push_back(item.entry);
+  }
+  return others;
+}
+
+uint64_t ProbeBoard::bytes() const {
+  const std::lock_guard lock(mutex_);
+  return bytes_;
+}
+
+uint64_t ProbeBoard::evicted() const {
+  const std::lock_guard lock(mutex_);
+  return evicted_;
+}
+
+}  // namespace thermograd::service

@@ -1,0 +1,66 @@
+#ifndef THERMOGRAD_SERVICE_PROBE_BOARD_H_
+#define THERMOGRAD_SERVICE_PROBE_BOARD_H_
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "statistics/representation.h"
+
+namespace thermograd::service {
+
+/// What one run last saw of one layer on a probe set.
+struct ProbeEntry {
+  std::string probe_set;
+  std::string fingerprint;
+  std::string run;
+  std::string layer;
+  std::shared_ptr<const statistics::Gram> gram;
+};
+
+/// The latest representations of probe sets, by which runs are compared while they train. Soft
+/// state: bounded by bytes and age, rebuilt by the next steps. May be used from any thread.
+class ProbeBoard {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  ProbeBoard(uint64_t max_bytes, Clock::duration time_to_live)
+      : max_bytes_(max_bytes), time_to_live_(time_to_live) {}
+
+  /// Replaces the entry of the same probe set, run and layer. Evicts the oldest entries beyond the
+  /// byte budget; an entry larger than the budget is not kept (and counts as evicted).
+  void Put(ProbeEntry entry, Clock::time_point now = Clock::now());
+
+  /// Entries of other runs on the probe set, whatever their fingerprint.
+  std::vector<ProbeEntry> Others(const std::string& probe_set, const std::string& run,
+                                 Clock::time_point now = Clock::now());
+
+  uint64_t bytes() const;
+  /// Entries that gave way to the byte budget.
+  uint64_t evicted() const;
+
+ private:
+  struct Item {
+    ProbeEntry entry;
+    uint64_t bytes;
+    Clock::time_point time;
+  };
+
+  void Erase(std::list<Item>::iterator item);
+
+  const uint64_t max_bytes_;
+  const Clock::duration time_to_live_;
+  mutable std::mutex mutex_;
+  std::list<Item> items_;  // oldest first
+  uint64_t bytes_ = 0;
+  uint64_t evicted_ = 0;
+};
+
+}  // namespace thermograd::service
+
+#endif  // THERMOGRAD_SERVICE_PROBE_BOARD_H_

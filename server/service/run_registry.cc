@@ -1,0 +1,65 @@
+#include "service/run_registry.h"
+
+namespace thermograd::service {
+
+uint64_t RunRegistry::Open(const std::string& run, uint32_t rank, uint32_t world_size,
+                           std::function<void()> supersede) {
+  std::function<void()> superseded;
+  uint64_t stream;
+  {
+    const std::lock_guard lock(mutex_);
+    stream = ++streams_;
+    Entry& entry = entries_[{run, rank}];
+    if (entry.snapshot.live) superseded = std::move(entry.supersede);
+    entry = Entry{};
+    entry.stream = stream;
+    entry.snapshot.run = run;
+    entry.snapshot.rank = rank;
+    entry.snapshot.world_size = world_size;
+    entry.supersede = std::move(supersede);
+  }
+  // Outside the lock: the older stream may close itself from here.
+  if (superseded) superseded();
+  return stream;
+}
+
+RunRegistry::Entry* RunRegistry::FindLocked(uint64_t stream) {
+  for (auto& [key, entry] : entries_) {
+    if (entry.stream == stream) return &entry;
+  }
+  return nullptr;
+}
+
+void RunRegistry::Publish(uint64_t stream, uint64_t step,
+                          std::shared_ptr<const metrics::Figures> figures,
+                          const std::map<std::string, statistics::NonFinite>& non_finite) {
+  const std::lock_guard lock(mutex_);
+  Entry* entry = FindLocked(stream);
+  if (entry == nullptr) return;
+  ++entry->snapshot.steps;
+  entry->snapshot.last_step = step;
+  entry->snapshot.figures = std::move(figures);
+  entry->snapshot.non_finite = non_finite;
+}
+
+void RunRegistry::Close(uint64_t stream) {
+  const std::lock_guard lock(mutex_);
+  Entry* entry = FindLocked(stream);
+  if (entry == nullptr) return;
+  entry->snapshot.live = false;
+  entry->supersede = nullptr;
+  entry->ended = Clock::now();
+}
+
+std::vector<RunSnapshot> RunRegistry::List(Clock::time_point now) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(entries_, [&](const auto& item) {
+    return !item.second.snapshot.live && now - item.second.ended > grace_;
+  });
+  std::vector<RunSnapshot> snapshots;
+  snapshots.reserve(entries_.size());
+  for (const auto& [key, entry] : entries_) snapshots.push_back(entry.snapshot);
+  return snapshots;
+}
+
+}  // namespace thermograd::service

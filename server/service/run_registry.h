@@ -1,0 +1,75 @@
+#ifndef THERMOGRAD_SERVICE_RUN_REGISTRY_H_
+#define THERMOGRAD_SERVICE_RUN_REGISTRY_H_
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "metrics/figure.h"
+#include "statistics/gradient.h"
+
+namespace thermograd::service {
+
+/// What the outside may know of a run at one moment. Immutable parts are shared, not copied.
+struct RunSnapshot {
+  std::string run;
+  uint32_t rank = 0;
+  uint32_t world_size = 1;
+  bool live = true;
+  /// Steps completed on this stream, and the number of the latest.
+  uint64_t steps = 0;
+  uint64_t last_step = 0;
+  /// Defined and undefined figures of the latest step; null before the first.
+  std::shared_ptr<const metrics::Figures> figures;
+  /// Non-finite elements seen by name of parameter or layer.
+  std::map<std::string, statistics::NonFinite> non_finite;
+};
+
+/// The runs that are live or ended a short time ago. All methods may be called from any thread.
+class RunRegistry {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  /// Ended runs stay listed for `grace`, so that the last figures are scraped.
+  explicit RunRegistry(Clock::duration grace) : grace_(grace) {}
+
+  /// Enters a stream. A live stream of the same run and rank is told by its `supersede`: the newer
+  /// one is the trainer that came back. Returns the stream's number.
+  uint64_t Open(const std::string& run, uint32_t rank, uint32_t world_size,
+                std::function<void()> supersede);
+
+  /// Replaces the figures of a stream; ignored if it was superseded.
+  void Publish(uint64_t stream, uint64_t step, std::shared_ptr<const metrics::Figures> figures,
+               const std::map<std::string, statistics::NonFinite>& non_finite);
+
+  /// The stream has ended.
+  void Close(uint64_t stream);
+
+  /// Every run listed at `now`, ordered by name and rank; drops what ended before the grace period.
+  std::vector<RunSnapshot> List(Clock::time_point now = Clock::now());
+
+ private:
+  struct Entry {
+    uint64_t stream = 0;
+    RunSnapshot snapshot;
+    std::function<void()> supersede;
+    Clock::time_point ended;
+  };
+
+  Entry* FindLocked(uint64_t stream);
+
+  const Clock::duration grace_;
+  std::mutex mutex_;
+  uint64_t streams_ = 0;
+  std::map<std::pair<std::string, uint32_t>, Entry> entries_;
+};
+
+}  // namespace thermograd::service
+
+#endif  // THERMOGRAD_SERVICE_RUN_REGISTRY_H_

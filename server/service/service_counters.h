@@ -1,0 +1,39 @@
+#ifndef THERMOGRAD_SERVICE_SERVICE_COUNTERS_H_
+#define THERMOGRAD_SERVICE_SERVICE_COUNTERS_H_
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace thermograd::service {
+
+/// Why a stream or call was ended by the service.
+enum class Rejection {
+  kInvalidArgument,
+  kResourceExhausted,
+  kUnimplemented,
+  kSuperseded,
+  kDraining,
+  kCount
+};
+
+/// What the service did since it started. Nothing is dropped or refused without moving one of
+/// these.
+struct ServiceCounters {
+  std::atomic<uint64_t> received_bytes{0};
+  std::atomic<uint64_t> chunks{0};
+  std::atomic<uint64_t> steps{0};
+  std::atomic<uint64_t> incomplete_steps{0};
+  std::atomic<uint64_t> streams{0};
+  std::atomic<uint64_t> comparisons{0};
+  std::atomic<uint64_t> reports_dropped{0};
+  std::atomic<uint64_t> analysis_nanoseconds{0};
+  std::array<std::atomic<uint64_t>, static_cast<size_t>(Rejection::kCount)> rejected{};
+  /// Figures withheld, by metrics::Undefined.
+  std::array<std::atomic<uint64_t>, 10> undefined{};
+};
+
+}  // namespace thermograd::service
+
+#endif  // THERMOGRAD_SERVICE_SERVICE_COUNTERS_H_
