@@ -34,8 +34,8 @@ size_t SequenceLength(absl::string_view text) {
 absl::Status CheckLabelText(absl::string_view field, absl::string_view text, size_t max_bytes) {
   if (text.empty()) return absl::InvalidArgumentError(absl::StrCat(field, ": must not be empty"));
   if (text.size() > max_bytes) {
-    return absl::InvalidArgumentError(absl::StrCat(field, ": ", text.size(),
-                                                   " bytes, the limit is ", max_bytes));
+    return absl::InvalidArgumentError(
+        absl::StrCat(field, ": ", text.size(), " bytes, the limit is ", max_bytes));
   }
   for (size_t i = 0; i < text.size();) {
     const size_t length = SequenceLength(text.substr(i));

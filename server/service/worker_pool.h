@@ -10,8 +10,8 @@
 
 namespace thermograd::service {
 
-/// Threads for work that would hold up gRPC's two callback threads. Bounded by its callers: a stream
-/// has at most one task here, because it does not read on before the task is done.
+/// Threads for work that would hold up gRPC's two callback threads. Bounded by its callers: a
+/// stream has at most one task here, because it does not read on before the task is done.
 class WorkerPool {
  public:
   explicit WorkerPool(unsigned threads);

@@ -1,0 +1,27 @@
+#ifndef THERMOGRAD_SERVICE_LIMITS_H_
+#define THERMOGRAD_SERVICE_LIMITS_H_
+
+#include <cstdint>
+
+namespace thermograd::service {
+
+/// What one stream may ask for. The defaults are the server's defaults.
+struct Limits {
+  uint64_t max_chunk_bytes = uint64_t{4} << 20;
+  uint32_t max_parameters = 2000;
+  uint32_t max_layers = 64;
+  uint32_t max_symmetries = 1000;
+  uint32_t max_label_bytes = 128;
+  uint64_t max_stream_bytes = uint64_t{2} << 30;
+  uint64_t max_samples = 2048;
+  uint32_t max_window_steps = 4096;
+  uint32_t default_window_steps = 64;
+  /// Elements of one declared tensor.
+  uint64_t max_elements = uint64_t{1} << 40;
+  /// Other runs' layers that one step of a layer is compared with.
+  uint32_t max_cross_run_pairs = 256;
+};
+
+}  // namespace thermograd::service
+
+#endif  // THERMOGRAD_SERVICE_LIMITS_H_
