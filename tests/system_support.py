@@ -1,0 +1,257 @@
+"""What tests of the running server share: the process, the contract's stubs, streams, scrapes.
+
+The server is the binary that THERMOGRAD_SERVER names (CTest sets it), else the default build's.
+"""
+
+import atexit
+import json
+import os
+import pathlib
+import queue
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+
+import grpc
+import numpy
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SERVER = os.environ.get("THERMOGRAD_SERVER", ROOT / "build/default/bin/thermograd-server")
+TIMEOUT_SECONDS = 60
+CHUNK_BYTES = 256 * 1024
+
+
+def _import_stubs():
+    directory = tempfile.mkdtemp(prefix="thermograd-stubs-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    subprocess.run(
+        [sys.executable, ROOT / "client/python/generate_stubs.py", directory], check=True
+    )
+    sys.path[:0] = [str(ROOT / "client/python"), directory]
+
+
+_import_stubs()
+
+from thermograd.v1 import report_pb2 as report  # noqa: E402
+from thermograd.v1 import run_pb2 as run  # noqa: E402
+from thermograd.v1 import tensor_pb2 as tensor  # noqa: E402
+from thermograd.v1 import training_analysis_service_pb2 as service  # noqa: E402
+from thermograd.v1 import training_analysis_service_pb2_grpc as service_grpc  # noqa: E402
+
+DATA_TYPES = {
+    numpy.dtype(numpy.float16): tensor.DATA_TYPE_FP16,
+    numpy.dtype(numpy.float32): tensor.DATA_TYPE_FP32,
+    numpy.dtype(numpy.float64): tensor.DATA_TYPE_FP64,
+}
+
+
+class Server:
+    """A server process on free ports of the loopback interface."""
+
+    def __init__(self, *flags):
+        self._process = subprocess.Popen(
+            [SERVER, "--listen_address=127.0.0.1:0", "--http_address=127.0.0.1:0", *flags],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._log = []
+        self._ready = queue.Queue()
+        # Read to the end of the process: a full pipe would block the server.
+        threading.Thread(target=self._read_log, daemon=True).start()
+        try:
+            ready = self._ready.get(timeout=TIMEOUT_SECONDS)
+        except queue.Empty:
+            ready = None
+        if ready is None:
+            self._process.kill()
+            raise RuntimeError("the server did not start:\n" + "".join(self._log))
+        self.grpc_address = ready["grpc"]
+        self.http_address = ready["http"]
+
+    def _read_log(self):
+        for line in self._process.stderr:
+            self._log.append(line)
+            if '"event":"listening"' in line:
+                self._ready.put(json.loads(line))
+        self._ready.put(None)
+
+    def channel(self):
+        """A channel of its own connection."""
+        return grpc.insecure_channel(
+            self.grpc_address,
+            options=[("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)],
+        )
+
+    def get(self, path):
+        """Body of an HTTP page."""
+        url = f"http://{self.http_address}{path}"
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
+            return response.read().decode("utf-8")
+
+    def scrape(self):
+        """Every sample of /metrics: value by (name, labels)."""
+        samples = {}
+        for line in self.get("/metrics").splitlines():
+            if not line or line.startswith("#"):
+                continue
+            name, labels, value = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)(?: \d+)?", line).groups()
+            pairs = re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', labels or "")
+            samples[name, frozenset(pairs)] = float(value)
+        return samples
+
+    def terminate(self):
+        """Asks the server to drain."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def wait(self):
+        """Exit code, once the process has ended."""
+        return self._process.wait(TIMEOUT_SECONDS)
+
+    def close(self):
+        """Ends the process, and fails where it cannot end in order."""
+        if self._process.poll() is None:
+            self.terminate()
+        try:
+            code = self.wait()
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
+        assert code == 0, "".join(self._log)
+
+
+class Stream:
+    """One StreamRun call. Requests may be messages or, to send what no client would, bytes."""
+
+    def __init__(self, server):
+        self._requests = queue.SimpleQueue()
+        self._channel = server.channel()
+        method = self._channel.stream_stream(
+            "/thermograd.v1.TrainingAnalysisService/StreamRun",
+            request_serializer=lambda request: (
+                request if isinstance(request, bytes) else request.SerializeToString()
+            ),
+            response_deserializer=service.StreamRunResponse.FromString,
+        )
+        self._call = method(iter(self._requests.get, None), timeout=TIMEOUT_SECONDS)
+        self.notices = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._call.cancel()
+        self._requests.put(None)
+        self._channel.close()
+
+    def send(self, *requests):
+        """Queues requests."""
+        for request in requests:
+            self._requests.put(request)
+
+    def receive(self, kind):
+        """The next answer of a kind. Notices on the way are kept, other answers passed over."""
+        for response in self._call:
+            which = response.WhichOneof("message")
+            if which == "notice":
+                self.notices.append(response.notice)
+            if which == kind:
+                return getattr(response, kind)
+        raise AssertionError(f"the stream ended with {self._call.code()} before a {kind}")
+
+    def open(self, spec):
+        """Declares the run."""
+        self.send(service.StreamRunRequest(run_spec=spec))
+        return self.receive("run_accepted")
+
+    def step(self, begin, chunks):
+        """Sends one step and returns its report, once the step is acknowledged too."""
+        self.send(service.StreamRunRequest(step_begin=begin), *chunks, end_step(begin.step))
+        figures = self.receive("step_report")
+        assert self.receive("acknowledgement").step == begin.step
+        return figures
+
+    def close(self):
+        """Half-closes the stream and returns the error it ended with, None if there was none."""
+        self._requests.put(None)
+        return self.error()
+
+    def error(self):
+        """Reads to the end and returns the error that the stream ended with, None for OK."""
+        try:
+            for response in self._call:
+                if response.WhichOneof("message") == "notice":
+                    self.notices.append(response.notice)
+        except grpc.RpcError as error:
+            return error
+        return None
+
+
+def end_step(step):
+    """Closes a step."""
+    return service.StreamRunRequest(step_end=run.StepEnd(step=step))
+
+
+def chunks(tensor_id, kind, array, microbatch=0):
+    """Requests that carry one tensor, in several chunks if it is large."""
+    data_type = DATA_TYPES[array.dtype]
+    data = numpy.ascontiguousarray(array).tobytes()
+    return [
+        service.StreamRunRequest(
+            chunk=tensor.TensorChunk(
+                tensor_id=tensor_id,
+                kind=kind,
+                data_type=data_type,
+                shape=array.shape,
+                offset=start // array.itemsize,
+                microbatch=microbatch,
+                data=data[start : start + CHUNK_BYTES],
+            )
+        )
+        for start in range(0, len(data), CHUNK_BYTES)
+    ]
+
+
+def _key(figure):
+    return figure.name, frozenset((label.name, label.value) for label in figure.labels)
+
+
+def value(figures, name, **labels):
+    """A defined figure of a report."""
+    defined = {_key(figure): figure.value for figure in figures.metrics}
+    key = name, frozenset(labels.items())
+    assert key in defined, f"{key} is not among {sorted(map(str, defined))}"
+    return defined[key]
+
+
+def undefined_reason(figures, name, **labels):
+    """Why a figure of a report is missing."""
+    reasons = {_key(figure): figure.reason for figure in figures.undefined}
+    key = name, frozenset(labels.items())
+    assert key in reasons, f"{key} is not among {sorted(map(str, reasons))}"
+    return reasons[key]
+
+
+def eventually(probe, seconds=TIMEOUT_SECONDS):
+    """The first true value that `probe` returns; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        result = probe()
+        if result:
+            return result
+        assert time.monotonic() < deadline, f"never true: {probe}"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A server that the tests of a file share."""
+    process = Server()
+    yield process
+    process.close()
