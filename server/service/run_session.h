@@ -1,0 +1,129 @@
+#ifndef THERMOGRAD_SERVICE_RUN_SESSION_H_
+#define THERMOGRAD_SERVICE_RUN_SESSION_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "metrics/entropic_force.h"
+#include "metrics/symmetry_breaking.h"
+#include "service/admission.h"
+#include "service/declaration.h"
+#include "service/decode.h"
+#include "service/limits.h"
+#include "service/probe_board.h"
+#include "service/run_registry.h"
+#include "service/service_counters.h"
+#include "statistics/gradient.h"
+#include "statistics/representation.h"
+#include "thermograd/v1/training_analysis_service.pb.h"
+
+namespace thermograd::service {
+
+/// What all streams share. The pointees outlive every stream.
+struct Environment {
+  Limits limits;
+  Admission* admission;
+  RunRegistry* runs;
+  ProbeBoard* probes;
+  ServiceCounters* counters;
+};
+
+/// One stream's conversation, without its transport: messages in, messages out. Used by one thread
+/// at a time.
+class RunSession {
+ public:
+  /// `supersede` is called, from any thread, when a newer stream of the same run and rank arrives.
+  RunSession(const Environment& environment, std::function<void()> supersede);
+  ~RunSession();
+
+  /// Handles one message and appends the answers. An error ends the stream.
+  absl::Status Receive(const v1::StreamRunRequest& request,
+                       std::vector<v1::StreamRunResponse>* responses);
+
+  /// True if Receive(request) may take long: the end of a step with representations.
+  bool IsHeavy(const v1::StreamRunRequest& request) const;
+
+  bool step_open() const { return step_.has_value(); }
+
+ private:
+  struct Weight {
+    size_t next_element = 0;
+    bool complete = false;
+    kernels::Moments moments;
+    std::vector<double> values;  // only where a symmetry needs them
+  };
+  struct Activations {
+    std::vector<size_t> batch_rows;  // rows of each microbatch, declared by its first chunk
+    size_t next_element = 0;         // of the microbatch that is being received
+    std::vector<double> values;
+    bool complete = false;
+    statistics::NonFinite non_finite;
+  };
+  struct ParameterStep {
+    std::optional<statistics::GradientAccumulator> gradient;
+    std::optional<Weight> weight;
+    v1::DataType gradient_type = v1::DATA_TYPE_UNSPECIFIED;
+    v1::DataType weight_type = v1::DATA_TYPE_UNSPECIFIED;
+  };
+  struct LayerStep {
+    std::optional<Activations> activations;
+    v1::DataType type = v1::DATA_TYPE_UNSPECIFIED;
+  };
+  struct Step {
+    v1::StepBegin begin;
+    std::vector<ParameterStep> parameters;
+    std::vector<LayerStep> layers;
+    bool has_activations = false;
+  };
+  /// Representations of one layer in the step that is being closed.
+  struct Representation;
+  using PairKey = std::pair<size_t, size_t>;
+
+  absl::Status ReceiveRunSpec(const v1::RunSpec& spec,
+                              std::vector<v1::StreamRunResponse>* responses);
+  absl::Status ReceiveStepBegin(const v1::StepBegin& begin);
+  absl::Status ReceiveChunk(const v1::TensorChunk& chunk);
+  absl::Status ReceiveGradient(const v1::TensorChunk& chunk, const Elements& elements);
+  absl::Status ReceiveWeight(const v1::TensorChunk& chunk, const Elements& elements);
+  absl::Status ReceiveActivations(const v1::TensorChunk& chunk, const Elements& elements);
+  absl::Status ReceiveStepEnd(const v1::StepEnd& end,
+                              std::vector<v1::StreamRunResponse>* responses);
+
+  absl::StatusOr<size_t> ParameterOf(const v1::TensorChunk& chunk) const;
+  absl::Status TakeMemory(uint64_t bytes);
+
+  void AnalyzeGradients(metrics::Figures* figures);
+  void AnalyzeSymmetries(metrics::Figures* figures);
+  void AnalyzeRepresentations(metrics::Figures* figures,
+                              std::vector<v1::StreamRunResponse>* responses);
+  void CompareWithOtherRuns(size_t layer, const std::shared_ptr<const statistics::Gram>& gram,
+                            metrics::Figures* figures,
+                            std::vector<v1::StreamRunResponse>* responses);
+  void CountNonFinite(std::vector<v1::StreamRunResponse>* responses);
+
+  const Environment environment_;
+  std::function<void()> supersede_;
+  std::optional<RunDeclaration> declaration_;
+  uint64_t stream_ = 0;
+  std::optional<uint64_t> last_step_;
+  uint64_t steps_ = 0;
+  std::optional<Step> step_;
+  Reservation step_memory_;
+  Decoder decoder_;
+  std::vector<statistics::Window<metrics::GradientStep>> parameter_windows_;
+  std::optional<statistics::Window<metrics::RunStep>> run_window_;
+  std::vector<metrics::RescalingSymmetry> symmetries_;
+  std::map<PairKey, statistics::Window<statistics::HsicSums>> minibatch_windows_;
+  std::map<std::string, statistics::NonFinite> non_finite_;
+  std::map<std::string, std::string> refused_fingerprints_;
+};
+
+}  // namespace thermograd::service
+
+#endif  // THERMOGRAD_SERVICE_RUN_SESSION_H_
