@@ -1,0 +1,277 @@
+#include "service/training_analysis_service.h"
+
+#include <deque>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "service/comparison_session.h"
+#include "service/grpc_status.h"
+#include "service/messages.h"
+
+namespace thermograd::service {
+namespace {
+
+// Reports that wait for a client that does not read. Beyond it the oldest is dropped and counted:
+// reading must not wait for writing, or a client that only writes would hang with us.
+constexpr size_t kMaxQueuedResponses = 256;
+
+template <typename Message>
+absl::Status Parse(grpc::ByteBuffer* bytes, Message* message) {
+  const grpc::Status status = grpc::SerializationTraits<Message>::Deserialize(bytes, message);
+  if (status.ok()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("message: not a valid ", message->GetTypeName(),
+                   " (malformed bytes, or text that is not valid UTF-8)"));
+}
+
+template <typename Message>
+grpc::ByteBuffer Serialize(const Message& message) {
+  grpc::ByteBuffer bytes;
+  bool own_buffer = false;
+  // Cannot fail: the message fits in memory and has no required fields.
+  (void)grpc::SerializationTraits<Message>::Serialize(message, &bytes, &own_buffer);
+  return bytes;
+}
+
+class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
+                               public Drainable {
+ public:
+  StreamRunReactor(const Environment& environment, WorkerPool* workers,
+                   TrainingAnalysisService* service)
+      : environment_(environment),
+        workers_(workers),
+        service_(service),
+        session_(std::in_place, environment, [this] { Supersede(); }) {
+    has_place_ = environment_.admission->TakeStream();
+    const bool entered = service_->Enter(this);
+    const std::lock_guard lock(mutex_);
+    if (!entered) {
+      EndLocked(absl::UnavailableError("draining: this server is about to stop"));
+    } else if (!has_place_) {
+      EndLocked(absl::ResourceExhaustedError(absl::StrCat("streams: the limit of ",
+                                                          environment_.admission->max_streams(),
+                                                          " open streams is reached")));
+    } else {
+      ++environment_.counters->streams;
+      StartRead(&incoming_);
+    }
+  }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) {
+      const std::lock_guard lock(mutex_);
+      EndLocked(absl::OkStatus());
+      return;
+    }
+    environment_.counters->received_bytes += incoming_.Length();
+    const absl::Status status = Parse(&incoming_, &request_);
+    incoming_.Clear();
+    if (status.ok() && session_->IsHeavy(request_)) {
+      // The stream is not read on before the task is done: back-pressure, one task a stream.
+      workers_->Submit([this] { Handle(absl::OkStatus()); });
+    } else {
+      Handle(status);
+    }
+  }
+
+  void OnWriteDone(bool ok) override {
+    const std::lock_guard lock(mutex_);
+    writing_ = false;
+    if (!ok) queue_.clear();
+    WriteLocked();
+  }
+
+  void OnCancel() override {
+    const std::lock_guard lock(mutex_);
+    queue_.clear();
+    EndLocked(absl::CancelledError("cancelled by the client"));
+  }
+
+  void OnDone() override {
+    service_->Leave(this);
+    session_.reset();
+    if (has_place_) environment_.admission->ReturnStream();
+    delete this;
+  }
+
+  void Drain() override {
+    const std::lock_guard lock(mutex_);
+    if (draining_ || end_) return;
+    draining_ = true;
+    queue_.push_back(Notice(v1::NOTICE_KIND_DRAINING,
+                            "The server is about to stop: it finishes the open step.", {}));
+    if (!handling_ && !step_open_) EndDrainedLocked();
+    WriteLocked();
+  }
+
+ private:
+  void Handle(absl::Status status) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (end_) return WriteLocked();
+      handling_ = true;
+    }
+    std::vector<v1::StreamRunResponse> responses;
+    if (status.ok()) status = session_->Receive(request_, &responses);
+    const std::lock_guard lock(mutex_);
+    handling_ = false;
+    step_open_ = session_->step_open();
+    for (v1::StreamRunResponse& response : responses) EnqueueLocked(std::move(response));
+    if (!status.ok()) {
+      EndLocked(status);
+    } else if (draining_ && !step_open_) {
+      EndDrainedLocked();
+    } else if (!end_) {
+      StartRead(&incoming_);
+    }
+    WriteLocked();
+  }
+
+  void EnqueueLocked(v1::StreamRunResponse response) {
+    if (response.has_acknowledgement() && !queue_.empty() && queue_.back().has_acknowledgement()) {
+      queue_.back() = std::move(response);
+      return;
+    }
+    if (queue_.size() >= kMaxQueuedResponses) {
+      queue_.pop_front();
+      ++environment_.counters->reports_dropped;
+    }
+    queue_.push_back(std::move(response));
+  }
+
+  void Supersede() {
+    const std::lock_guard lock(mutex_);
+    EndLocked(absl::AbortedError("run: a newer stream of the same run and rank took over"));
+    WriteLocked();
+  }
+
+  void EndDrainedLocked() {
+    EndLocked(absl::UnavailableError("draining: this server is about to stop"));
+  }
+
+  // Ends the call once what is queued was written.
+  void EndLocked(const absl::Status& status) {
+    if (end_) return;
+    end_ = status;
+    WriteLocked();
+  }
+
+  void WriteLocked() {
+    if (writing_ || finished_) return;
+    if (!queue_.empty()) {
+      outgoing_ = Serialize(queue_.front());
+      queue_.pop_front();
+      writing_ = true;
+      StartWrite(&outgoing_);
+    } else if (end_ && !handling_) {
+      finished_ = true;
+      Finish(ToGrpc(*end_, environment_.counters));
+    }
+  }
+
+  const Environment environment_;
+  WorkerPool* const workers_;
+  TrainingAnalysisService* const service_;
+  bool has_place_ = false;
+
+  // Of the read reaction, or the worker that stands in for it.
+  grpc::ByteBuffer incoming_;
+  v1::StreamRunRequest request_;
+
+  std::mutex mutex_;
+  std::deque<v1::StreamRunResponse> queue_;
+  grpc::ByteBuffer outgoing_;
+  bool writing_ = false;
+  bool handling_ = false;
+  bool step_open_ = false;
+  bool draining_ = false;
+  bool finished_ = false;
+  std::optional<absl::Status> end_;
+
+  std::optional<RunSession> session_;
+};
+
+class ComparisonReactor final : public grpc::ServerReadReactor<grpc::ByteBuffer> {
+ public:
+  ComparisonReactor(const Environment& environment, WorkerPool* workers, grpc::ByteBuffer* response)
+      : environment_(environment),
+        workers_(workers),
+        response_(response),
+        session_(environment.limits, environment.admission) {
+    ++environment_.counters->comparisons;
+    StartRead(&incoming_);
+  }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) {
+      workers_->Submit([this] {
+        const absl::StatusOr<v1::CompareRepresentationsResponse> result = session_.Finish();
+        if (result.ok()) *response_ = Serialize(*result);
+        Finish(ToGrpc(result.status(), environment_.counters));
+      });
+      return;
+    }
+    environment_.counters->received_bytes += incoming_.Length();
+    absl::Status status = Parse(&incoming_, &request_);
+    if (status.ok()) status = session_.Receive(request_);
+    incoming_.Clear();
+    if (!status.ok()) {
+      Finish(ToGrpc(status, environment_.counters));
+      return;
+    }
+    StartRead(&incoming_);
+  }
+
+  void OnDone() override { delete this; }
+
+ private:
+  const Environment environment_;
+  WorkerPool* const workers_;
+  grpc::ByteBuffer* const response_;
+  ComparisonSession session_;
+  grpc::ByteBuffer incoming_;
+  v1::CompareRepresentationsRequest request_;
+};
+
+}  // namespace
+
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* TrainingAnalysisService::StreamRun(
+    grpc::CallbackServerContext* /*context*/) {
+  return new StreamRunReactor(environment_, workers_, this);
+}
+
+grpc::ServerReadReactor<grpc::ByteBuffer>* TrainingAnalysisService::CompareRepresentations(
+    grpc::CallbackServerContext* /*context*/, grpc::ByteBuffer* response) {
+  return new ComparisonReactor(environment_, workers_, response);
+}
+
+grpc::ServerUnaryReactor* TrainingAnalysisService::DescribeMetrics(
+    grpc::CallbackServerContext* context, const v1::DescribeMetricsRequest* /*request*/,
+    v1::DescribeMetricsResponse* response) {
+  *response = DescribeCatalogue();
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
+bool TrainingAnalysisService::Enter(Drainable* stream) {
+  const std::lock_guard lock(mutex_);
+  if (draining_) return false;
+  streams_.insert(stream);
+  return true;
+}
+
+void TrainingAnalysisService::Leave(Drainable* stream) {
+  const std::lock_guard lock(mutex_);
+  streams_.erase(stream);
+}
+
+void TrainingAnalysisService::Drain() {
+  const std::lock_guard lock(mutex_);
+  draining_ = true;
+  for (Drainable* stream : streams_) stream->Drain();
+}
+
+}  // namespace thermograd::service

@@ -1,0 +1,62 @@
+#ifndef THERMOGRAD_SERVICE_TRAINING_ANALYSIS_SERVICE_H_
+#define THERMOGRAD_SERVICE_TRAINING_ANALYSIS_SERVICE_H_
+
+#include <functional>
+#include <mutex>
+#include <unordered_set>
+
+#include "grpcpp/grpcpp.h"
+#include "service/run_session.h"
+#include "service/worker_pool.h"
+#include "thermograd/v1/training_analysis_service.grpc.pb.h"
+
+namespace thermograd::service {
+
+/// Streams that may be told to end. A stream leaves before it is destroyed, and both happen under
+/// one lock, so a caller never meets a dying stream.
+class Drainable {
+ public:
+  virtual ~Drainable() = default;
+  /// Finish the open step, then end the stream.
+  virtual void Drain() = 0;
+};
+
+// The bulk methods take raw bytes: with the typed stream a message that cannot be parsed looks like
+// a clean half-close, and its sender would be told OK.
+using RawService = v1::TrainingAnalysisService::WithRawCallbackMethod_StreamRun<
+    v1::TrainingAnalysisService::WithRawCallbackMethod_CompareRepresentations<
+        v1::TrainingAnalysisService::WithCallbackMethod_DescribeMetrics<
+            v1::TrainingAnalysisService::Service>>>;
+
+/// The gRPC face of the service.
+class TrainingAnalysisService final : public RawService {
+ public:
+  TrainingAnalysisService(const Environment& environment, WorkerPool* workers)
+      : environment_(environment), workers_(workers) {}
+
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* StreamRun(
+      grpc::CallbackServerContext* context) override;
+  grpc::ServerReadReactor<grpc::ByteBuffer>* CompareRepresentations(
+      grpc::CallbackServerContext* context, grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* DescribeMetrics(grpc::CallbackServerContext* context,
+                                            const v1::DescribeMetricsRequest* request,
+                                            v1::DescribeMetricsResponse* response) override;
+
+  /// Refuses new calls and lets every open stream finish its open step.
+  void Drain();
+
+  /// For the reactors: enters a stream unless the service drains; and lets it go.
+  bool Enter(Drainable* stream);
+  void Leave(Drainable* stream);
+
+ private:
+  const Environment environment_;
+  WorkerPool* const workers_;
+  std::mutex mutex_;
+  bool draining_ = false;
+  std::unordered_set<Drainable*> streams_;
+};
+
+}  // namespace thermograd::service
+
+#endif  // THERMOGRAD_SERVICE_TRAINING_ANALYSIS_SERVICE_H_
