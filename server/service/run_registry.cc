@@ -4,23 +4,17 @@ namespace thermograd::service {
 
 uint64_t RunRegistry::Open(const std::string& run, uint32_t rank, uint32_t world_size,
                            std::function<void()> supersede) {
-  std::function<void()> superseded;
-  uint64_t stream;
-  {
-    const std::lock_guard lock(mutex_);
-    stream = ++streams_;
-    Entry& entry = entries_[{run, rank}];
-    if (entry.snapshot.live) superseded = std::move(entry.supersede);
-    entry = Entry{};
-    entry.stream = stream;
-    entry.snapshot.run = run;
-    entry.snapshot.rank = rank;
-    entry.snapshot.world_size = world_size;
-    entry.supersede = std::move(supersede);
-  }
-  // Outside the lock: the older stream may close itself from here.
-  if (superseded) superseded();
-  return stream;
+  const std::lock_guard lock(mutex_);
+  Entry& entry = entries_[{run, rank}];
+  // Under the lock, so that the older stream cannot close, and vanish, meanwhile.
+  if (entry.supersede) entry.supersede();
+  entry = Entry{};
+  entry.stream = ++streams_;
+  entry.snapshot.run = run;
+  entry.snapshot.rank = rank;
+  entry.snapshot.world_size = world_size;
+  entry.supersede = std::move(supersede);
+  return entry.stream;
 }
 
 RunRegistry::Entry* RunRegistry::FindLocked(uint64_t stream) {

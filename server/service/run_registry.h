@@ -39,8 +39,9 @@ class RunRegistry {
   /// Ended runs stay listed for `grace`, so that the last figures are scraped.
   explicit RunRegistry(Clock::duration grace) : grace_(grace) {}
 
-  /// Enters a stream. A live stream of the same run and rank is told by its `supersede`: the newer
-  /// one is the trainer that came back. Returns the stream's number.
+  /// Enters a stream. A live stream of the same run and rank is told by its `supersede`, which must
+  /// not call the registry: the newer one is the trainer that came back. Returns the stream's
+  /// number.
   uint64_t Open(const std::string& run, uint32_t rank, uint32_t world_size,
                 std::function<void()> supersede);
 

@@ -53,17 +53,19 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
       EndLocked(absl::ResourceExhaustedError(absl::StrCat("streams: the limit of ",
                                                           environment_.admission->max_streams(),
                                                           " open streams is reached")));
-    } else {
+    } else if (!end_) {
       ++environment_.counters->streams;
       StartRead(&incoming_);
     }
   }
 
   void OnReadDone(bool ok) override {
-    if (!ok) {
+    {
       const std::lock_guard lock(mutex_);
-      EndLocked(absl::OkStatus());
-      return;
+      if (!ok) return EndLocked(absl::OkStatus());
+      if (end_) return;
+      // From here to the end of Handle the call is not finished, so `this` lives.
+      handling_ = true;
     }
     environment_.counters->received_bytes += incoming_.Length();
     const absl::Status status = Parse(&incoming_, &request_);
@@ -92,6 +94,8 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
   void OnDone() override {
     service_->Leave(this);
     session_.reset();
+    // Whoever called Finish may still hold the lock.
+    { const std::lock_guard lock(mutex_); }
     if (has_place_) environment_.admission->ReturnStream();
     delete this;
   }
@@ -108,11 +112,6 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
 
  private:
   void Handle(absl::Status status) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (end_) return WriteLocked();
-      handling_ = true;
-    }
     std::vector<v1::StreamRunResponse> responses;
     if (status.ok()) status = session_->Receive(request_, &responses);
     const std::lock_guard lock(mutex_);

@@ -1,0 +1,28 @@
+#ifndef THERMOGRAD_EXPORT_HTTP_ENDPOINT_H_
+#define THERMOGRAD_EXPORT_HTTP_ENDPOINT_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "export/run_collector.h"
+#include "service/run_registry.h"
+
+namespace thermograd::exporter {
+
+/// Serves `/metrics` and, at `/`, a page that says what this is and which runs are live.
+class HttpEndpoint {
+ public:
+  /// Listens on `address` ("host:port"; port 0: any). The pointees outlive the endpoint.
+  static absl::StatusOr<std::unique_ptr<HttpEndpoint>> Listen(const std::string& address,
+                                                              const RunCollector* collector,
+                                                              service::RunRegistry* runs);
+  virtual ~HttpEndpoint() = default;
+
+  /// "host:port" with the port in use.
+  virtual std::string address() const = 0;
+};
+
+}  // namespace thermograd::exporter
+
+#endif  // THERMOGRAD_EXPORT_HTTP_ENDPOINT_H_

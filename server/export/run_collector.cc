@@ -1,0 +1,179 @@
+#include "export/run_collector.h"
+
+#include <string>
+#include <unordered_map>
+#include <utility>
+
+#include "kernels/level.h"
+#include "metrics/catalogue.h"
+
+namespace thermograd::exporter {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+
+constexpr const char* kRejections[] = {"invalid_argument", "resource_exhausted", "unimplemented",
+                                       "superseded", "draining"};
+static_assert(std::size(kRejections) == static_cast<size_t>(service::Rejection::kCount));
+
+constexpr const char* kUndefined[] = {"too_few_microbatches",
+                                      "too_few_samples",
+                                      "zero_denominator",
+                                      "non_finite_input",
+                                      "missing_tensor",
+                                      "no_earlier_step",
+                                      "optimizer_not_covered",
+                                      "different_samples",
+                                      "limit",
+                                      "overflow"};
+
+class Family {
+ public:
+  Family(std::string name, std::string help, MetricType type) {
+    family_.name = std::move(name);
+    family_.help = std::move(help);
+    family_.type = type;
+  }
+
+  Family& Add(double value, std::vector<metrics::Label> labels = {}) {
+    ClientMetric metric;
+    for (auto& [name, text] : labels) metric.label.push_back({name, std::move(text)});
+    if (family_.type == MetricType::Counter) {
+      metric.counter.value = value;
+    } else {
+      metric.gauge.value = value;
+    }
+    family_.metric.push_back(std::move(metric));
+    return *this;
+  }
+
+  size_t size() const { return family_.metric.size(); }
+  MetricFamily Take() { return std::move(family_); }
+
+ private:
+  MetricFamily family_;
+};
+
+std::vector<metrics::Label> RunLabels(const service::RunSnapshot& run) {
+  std::vector<metrics::Label> labels = {{"run", run.run}};
+  if (run.world_size > 1) labels.push_back({"rank", std::to_string(run.rank)});
+  return labels;
+}
+
+}  // namespace
+
+std::vector<MetricFamily> RunCollector::Collect() const {
+  const std::vector<service::RunSnapshot> runs = environment_.runs->List();
+  std::vector<MetricFamily> families;
+
+  std::vector<Family> catalogue;
+  std::unordered_map<std::string_view, size_t> index;
+  for (const metrics::Definition& definition : metrics::Catalogue()) {
+    index.emplace(definition.name, catalogue.size());
+    catalogue.emplace_back(definition.name, definition.help, MetricType::Gauge);
+  }
+  size_t series = 0;
+  size_t refused = 0;
+  for (const service::RunSnapshot& run : runs) {
+    if (run.figures == nullptr) continue;
+    for (const metrics::Figure& figure : *run.figures) {
+      const double* value = std::get_if<double>(&figure.result);
+      if (value == nullptr) continue;
+      if (series == max_series_) {
+        ++refused;
+        continue;
+      }
+      ++series;
+      std::vector<metrics::Label> labels = RunLabels(run);
+      labels.insert(labels.end(), figure.labels.begin(), figure.labels.end());
+      catalogue[index.at(figure.name)].Add(*value, std::move(labels));
+    }
+  }
+  for (Family& family : catalogue) {
+    if (family.size() > 0) families.push_back(family.Take());
+  }
+
+  Family last_step("thermograd_last_step", "Number of the latest complete step.",
+                   MetricType::Gauge);
+  Family steps("thermograd_run_steps_total", "Steps completed on the run's present stream.",
+               MetricType::Counter);
+  Family live("thermograd_run_live", "1 while the run's stream is open, 0 in its grace period.",
+              MetricType::Gauge);
+  Family non_finite("thermograd_parameter_non_finite_elements_total",
+                    "NaN and infinite elements received, by parameter or layer.",
+                    MetricType::Counter);
+  for (const service::RunSnapshot& run : runs) {
+    const std::vector<metrics::Label> labels = RunLabels(run);
+    live.Add(run.live ? 1 : 0, labels);
+    if (run.steps > 0) last_step.Add(static_cast<double>(run.last_step), labels);
+    steps.Add(static_cast<double>(run.steps), labels);
+    for (const auto& [name, counts] : run.non_finite) {
+      for (const auto& [kind, count] :
+           {std::pair{"nan", counts.nans}, std::pair{"inf", counts.infinities}}) {
+        std::vector<metrics::Label> all = labels;
+        all.push_back({"parameter", name});
+        all.push_back({"class", kind});
+        non_finite.Add(static_cast<double>(count), std::move(all));
+      }
+    }
+  }
+  for (Family* family : {&last_step, &steps, &live, &non_finite}) {
+    if (family->size() > 0) families.push_back(family->Take());
+  }
+
+  const service::ServiceCounters& counters = *environment_.counters;
+  const auto add = [&](const char* name, const char* help, MetricType type, double value) {
+    families.push_back(Family(name, help, type).Add(value).Take());
+  };
+  const auto count = [&](const char* name, const char* help, uint64_t value) {
+    add(name, help, MetricType::Counter, static_cast<double>(value));
+  };
+  const auto gauge = [&](const char* name, const char* help, uint64_t value) {
+    add(name, help, MetricType::Gauge, static_cast<double>(value));
+  };
+  count("thermograd_received_bytes_total", "Bytes of messages received.", counters.received_bytes);
+  count("thermograd_chunks_total", "Tensor chunks received.", counters.chunks);
+  count("thermograd_steps_total", "Steps analysed.", counters.steps);
+  count("thermograd_incomplete_steps_total", "Steps that were open when their stream ended.",
+        counters.incomplete_steps);
+  count("thermograd_streams_total", "Streams opened.", counters.streams);
+  count("thermograd_comparisons_total", "CompareRepresentations calls.", counters.comparisons);
+  count("thermograd_responses_dropped_total",
+        "Reports dropped because the client did not read them.", counters.reports_dropped);
+  count("thermograd_probe_entries_evicted_total",
+        "Representations dropped from the probe board for want of memory.",
+        environment_.probes->evicted());
+  add("thermograd_analysis_seconds_total", "Seconds spent in closing steps.", MetricType::Counter,
+      static_cast<double>(counters.analysis_nanoseconds) * 1e-9);
+  Family rejected("thermograd_rejected_total", "Streams and calls ended by the service, by reason.",
+                  MetricType::Counter);
+  for (size_t i = 0; i < counters.rejected.size(); ++i) {
+    rejected.Add(static_cast<double>(counters.rejected[i]), {{"reason", kRejections[i]}});
+  }
+  families.push_back(rejected.Take());
+  Family undefined("thermograd_undefined_total", "Figures withheld, by reason.",
+                   MetricType::Counter);
+  for (size_t i = 0; i < counters.undefined.size(); ++i) {
+    undefined.Add(static_cast<double>(counters.undefined[i]), {{"reason", kUndefined[i]}});
+  }
+  families.push_back(undefined.Take());
+  gauge("thermograd_streams", "Open streams.", environment_.admission->streams());
+  gauge("thermograd_step_memory_bytes", "Memory taken by open steps and comparisons.",
+        environment_.admission->bytes());
+  gauge("thermograd_probe_memory_bytes", "Memory taken by the probe board.",
+        environment_.probes->bytes());
+  gauge("thermograd_series", "Series of runs in this scrape.", series);
+  gauge("thermograd_series_limit", "Ceiling of the series of all runs.", max_series_);
+  gauge("thermograd_series_refused", "Series beyond the ceiling, missing from this scrape.",
+        refused);
+  families.push_back(Family("thermograd_build_info",
+                            "1; the labels tell the version and the instruction set in use.",
+                            MetricType::Gauge)
+                         .Add(1, {{"simd", kernels::SimdLevel()}, {"version", "0.1.0"}})
+                         .Take());
+  return families;
+}
+
+}  // namespace thermograd::exporter
