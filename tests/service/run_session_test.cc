@@ -1,0 +1,228 @@
+#include "service/run_session.h"
+
+#include <chrono>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+
+namespace thermograd::service {
+namespace {
+
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+std::string Bytes(const std::vector<float>& values) {
+  return std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
+}
+
+class RunSessionTest : public testing::Test {
+ protected:
+  RunSessionTest() : session_(environment_, [] {}) {}
+
+  static v1::StreamRunRequest Spec() {
+    v1::StreamRunRequest request;
+    v1::RunSpec* spec = request.mutable_run_spec();
+    spec->set_run("run");
+    spec->mutable_optimizer()->set_kind(v1::OPTIMIZER_KIND_SGD);
+    v1::Parameter* u = spec->add_parameters();
+    u->set_id(1);
+    u->set_name("u");
+    u->add_shape(1);
+    u->add_shape(2);
+    v1::Parameter* w = spec->add_parameters();
+    w->set_id(2);
+    w->set_name("w");
+    w->add_shape(2);
+    w->add_shape(1);
+    v1::Symmetry* symmetry = spec->add_symmetries();
+    symmetry->set_name("s");
+    symmetry->mutable_neuron_rescaling()->set_incoming_id(1);
+    symmetry->mutable_neuron_rescaling()->set_outgoing_id(2);
+    v1::Layer* layer = spec->add_layers();
+    layer->set_id(3);
+    layer->set_name("h");
+    layer->set_width(2);
+    return request;
+  }
+  static v1::StreamRunRequest Begin(uint64_t step) {
+    v1::StreamRunRequest request;
+    request.mutable_step_begin()->set_step(step);
+    request.mutable_step_begin()->set_learning_rate(0.1);
+    request.mutable_step_begin()->set_microbatch_size(4);
+    request.mutable_step_begin()->set_loss(1);
+    return request;
+  }
+  static v1::StreamRunRequest End(uint64_t step) {
+    v1::StreamRunRequest request;
+    request.mutable_step_end()->set_step(step);
+    return request;
+  }
+  static v1::StreamRunRequest Chunk(uint32_t id, v1::TensorKind kind,
+                                    const std::vector<float>& values, uint64_t offset = 0) {
+    v1::StreamRunRequest request;
+    v1::TensorChunk* chunk = request.mutable_chunk();
+    chunk->set_tensor_id(id);
+    chunk->set_kind(kind);
+    chunk->set_data_type(v1::DATA_TYPE_FP32);
+    chunk->set_offset(offset);
+    chunk->set_data(Bytes(values));
+    return request;
+  }
+
+  absl::Status Receive(const v1::StreamRunRequest& request) {
+    responses_.clear();
+    return session_.Receive(request, &responses_);
+  }
+  void Open(uint64_t step) {
+    ASSERT_TRUE(Receive(Spec()).ok());
+    ASSERT_TRUE(Receive(Begin(step)).ok());
+  }
+  void ExpectRefused(const v1::StreamRunRequest& request, const std::string& text) {
+    const absl::Status status = Receive(request);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(text));
+  }
+  const v1::StepReport* Report() const {
+    for (const v1::StreamRunResponse& response : responses_) {
+      if (response.has_step_report()) return &response.step_report();
+    }
+    return nullptr;
+  }
+  double Value(const std::string& name) const {
+    for (const v1::MetricValue& metric : Report()->metrics()) {
+      if (metric.name() == name) return metric.value();
+    }
+    return std::numeric_limits<double>::quiet_NaN();
+  }
+  v1::UndefinedReason Reason(const std::string& name) const {
+    for (const v1::UndefinedMetric& metric : Report()->undefined()) {
+      if (metric.name() == name) return metric.reason();
+    }
+    return v1::UNDEFINED_REASON_UNSPECIFIED;
+  }
+
+  Admission admission_{16, uint64_t{1} << 30};
+  RunRegistry runs_{std::chrono::minutes(1)};
+  ProbeBoard probes_{1 << 20, std::chrono::minutes(1)};
+  ServiceCounters counters_;
+  Environment environment_{.limits = {},
+                           .admission = &admission_,
+                           .runs = &runs_,
+                           .probes = &probes_,
+                           .counters = &counters_};
+  RunSession session_;
+  std::vector<v1::StreamRunResponse> responses_;
+};
+
+TEST_F(RunSessionTest, AStepGivesItsReportThenItsAcknowledgement) {
+  Open(1);
+  ASSERT_TRUE(Receive(Chunk(1, v1::TENSOR_KIND_GRADIENT, {1}, 0)).ok());
+  ASSERT_TRUE(Receive(Chunk(1, v1::TENSOR_KIND_GRADIENT, {2}, 1)).ok());
+  ASSERT_TRUE(Receive(Chunk(2, v1::TENSOR_KIND_GRADIENT, {2, 0})).ok());
+  ASSERT_TRUE(Receive(End(1)).ok());
+  ASSERT_EQ(responses_.size(), 2u);
+  EXPECT_EQ(Value("thermograd_gradient_second_moment"), 9);
+  EXPECT_DOUBLE_EQ(Value("thermograd_entropic_loss"), 1 + 0.1 * 9 / 4);
+  EXPECT_EQ(Reason("thermograd_symmetry_charge"), v1::UNDEFINED_REASON_MISSING_TENSOR);
+  EXPECT_EQ(responses_[1].acknowledgement().step(), 1u);
+  EXPECT_EQ(admission_.bytes(), 0u);
+}
+
+TEST_F(RunSessionTest, AMissingGradientWithholdsTheRunsFigures) {
+  Open(1);
+  ASSERT_TRUE(Receive(Chunk(1, v1::TENSOR_KIND_GRADIENT, {1, 2})).ok());
+  ASSERT_TRUE(Receive(End(1)).ok());
+  EXPECT_EQ(Reason("thermograd_gradient_second_moment"), v1::UNDEFINED_REASON_MISSING_TENSOR);
+  EXPECT_EQ(Value("thermograd_parameter_gradient_second_moment"), 5);
+}
+
+TEST_F(RunSessionTest, NanIsCountedAndNeverSpreads) {
+  Open(1);
+  ASSERT_TRUE(
+      Receive(Chunk(1, v1::TENSOR_KIND_GRADIENT, {std::numeric_limits<float>::quiet_NaN(), 2}))
+          .ok());
+  ASSERT_TRUE(Receive(Chunk(2, v1::TENSOR_KIND_GRADIENT, {1, 1})).ok());
+  ASSERT_TRUE(Receive(End(1)).ok());
+  EXPECT_EQ(responses_[0].notice().kind(), v1::NOTICE_KIND_NON_FINITE);
+  EXPECT_EQ(Reason("thermograd_gradient_second_moment"), v1::UNDEFINED_REASON_NON_FINITE_INPUT);
+  EXPECT_EQ(Reason("thermograd_symmetry_gradient_balance_ratio"),
+            v1::UNDEFINED_REASON_NON_FINITE_INPUT);
+  EXPECT_EQ(runs_.List()[0].non_finite.at("u").nans, 1u);
+  // The next, clean step has its figures.
+  ASSERT_TRUE(Receive(Begin(2)).ok());
+  ASSERT_TRUE(Receive(Chunk(1, v1::TENSOR_KIND_GRADIENT, {1, 2})).ok());
+  ASSERT_TRUE(Receive(Chunk(2, v1::TENSOR_KIND_GRADIENT, {1, 1})).ok());
+  ASSERT_TRUE(Receive(End(2)).ok());
+  EXPECT_EQ(Value("thermograd_gradient_second_moment"), 7);
+}
+
+TEST_F(RunSessionTest, RefusesWhatDoesNotFitTheDeclaration) {
+  ExpectRefused(Begin(1), "run_spec");
+  Open(5);
+  ExpectRefused(Spec(), "run_spec");
+  ExpectRefused(Begin(6), "step_begin");
+  ExpectRefused(Chunk(9, v1::TENSOR_KIND_GRADIENT, {1}), "chunk.tensor_id");
+  ExpectRefused(Chunk(1, v1::TENSOR_KIND_UPDATE, {1}), "chunk.kind");
+  ExpectRefused(Chunk(1, v1::TENSOR_KIND_GRADIENT, {1}, 1), "chunk.offset");
+  ExpectRefused(Chunk(1, v1::TENSOR_KIND_GRADIENT, {1, 2, 3}), "chunk.data");
+  ExpectRefused(Chunk(1, v1::TENSOR_KIND_GRADIENT, {}), "chunk.data");
+  v1::StreamRunRequest chunk = Chunk(1, v1::TENSOR_KIND_GRADIENT, {1, 2});
+  chunk.mutable_chunk()->add_shape(2);
+  ExpectRefused(chunk, "chunk.shape");
+  chunk = Chunk(1, v1::TENSOR_KIND_GRADIENT, {1});
+  chunk.mutable_chunk()->mutable_data()->pop_back();
+  ExpectRefused(chunk, "chunk.data");
+  chunk = Chunk(1, v1::TENSOR_KIND_GRADIENT, {1});
+  chunk.mutable_chunk()->set_microbatch(1);
+  ExpectRefused(chunk, "chunk.microbatch");
+  ExpectRefused(End(6), "step_end.step");
+  ASSERT_TRUE(Receive(End(5)).ok());
+  ExpectRefused(Begin(5), "step_begin.step");
+  ExpectRefused(End(5), "step_end");
+}
+
+TEST_F(RunSessionTest, RefusesBrokenDeclarations) {
+  const auto refuse = [&](auto change, const std::string& text) {
+    v1::StreamRunRequest request = Spec();
+    change(request.mutable_run_spec());
+    ExpectRefused(request, text);
+  };
+  refuse([](v1::RunSpec* spec) { spec->clear_run(); }, "run_spec.run");
+  refuse([](v1::RunSpec* spec) { spec->set_rank(1); }, "run_spec.rank");
+  refuse([](v1::RunSpec* spec) { spec->mutable_parameters(1)->set_id(1); }, "parameters[1].id");
+  refuse([](v1::RunSpec* spec) { spec->mutable_parameters(1)->set_name("u"); },
+         "parameters[1].name");
+  refuse([](v1::RunSpec* spec) { spec->mutable_parameters(0)->set_shape(0, 1ull << 63); },
+         "parameters[0].shape");
+  refuse([](v1::RunSpec* spec) { spec->mutable_layers(0)->set_probe_set("unknown"); },
+         "layers[0].probe_set");
+  refuse(
+      [](v1::RunSpec* spec) {
+        spec->mutable_symmetries(0)->mutable_neuron_rescaling()->set_incoming_id(8);
+      },
+      "symmetries[0].neuron_rescaling.incoming_id");
+  refuse(
+      [](v1::RunSpec* spec) {
+        spec->mutable_symmetries(0)->mutable_neuron_rescaling()->set_outgoing_id(1);
+      },
+      "symmetries[0].neuron_rescaling.outgoing_id");
+  EXPECT_THAT(runs_.List(), IsEmpty());
+  EXPECT_TRUE(Receive(Spec()).ok());
+}
+
+TEST_F(RunSessionTest, ActivationsOfOneStepMakeARepresentation) {
+  Open(1);
+  v1::StreamRunRequest chunk = Chunk(3, v1::TENSOR_KIND_ACTIVATION, {1, 0, -1, 0, 0, 1, 0, -1});
+  chunk.mutable_chunk()->add_shape(4);
+  chunk.mutable_chunk()->add_shape(2);
+  ASSERT_TRUE(Receive(chunk).ok());
+  EXPECT_TRUE(session_.IsHeavy(End(1)));
+  ASSERT_TRUE(Receive(End(1)).ok());
+  EXPECT_NEAR(Value("thermograd_effective_rank"), 2, 1e-12);
+  EXPECT_EQ(admission_.bytes(), 0u);
+}
+
+}  // namespace
+}  // namespace thermograd::service
