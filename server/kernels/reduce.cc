@@ -21,39 +21,58 @@ struct Bits<double> {
   static constexpr Word kInfinity = 0x7ff0000000000000u;
 };
 
+// Accumulators of a sweep, a lane each; what Moments holds, in a form that stays in registers.
 template <typename T>
-void AddMomentsOf(const T* x, size_t count, size_t first, Moments* moments) {
+struct Sweep {
   using Word = typename Bits<T>::Word;
+  double sum[kLanes];
   // The magnitude bits of IEEE numbers order like the numbers, and classify them without the
   // floating-point comparisons that NaN would spoil.
   Word largest[kLanes] = {};
   Word zeros[kLanes] = {};
-  double sum[kLanes];
-  std::copy_n(moments->squares.sum, kLanes, sum);
 
-  const auto add = [&](const T* block, size_t lane_begin, size_t lane_end) {
-    for (size_t lane = lane_begin; lane < lane_end; ++lane) {
-      const T value = block[lane - lane_begin];
-      const double wide = static_cast<double>(value);
-      sum[lane] += wide * wide;
-      const Word magnitude = std::bit_cast<Word>(value) & Bits<T>::kMagnitude;
-      largest[lane] = std::max(largest[lane], magnitude);
-      zeros[lane] += magnitude == 0 ? 1u : 0u;
-    }
-  };
+  void AddLane(T value, size_t lane) {
+    const double wide = static_cast<double>(value);
+    sum[lane] += wide * wide;
+    const Word magnitude = std::bit_cast<Word>(value) & Bits<T>::kMagnitude;
+    largest[lane] = std::max(largest[lane], magnitude);
+    zeros[lane] += magnitude == 0 ? 1u : 0u;
+  }
+};
+
+template <typename T>
+void AddMomentsOf(const T* x, size_t count, size_t first, Moments* moments) {
+  using Word = typename Bits<T>::Word;
+  Sweep<T> sweep;
+  std::copy_n(moments->squares.sum, kLanes, sweep.sum);
   size_t done = 0;
   if (const size_t lane = first % kLanes; lane != 0) {
     done = std::min(count, kLanes - lane);
-    add(x, lane, lane + done);
+    for (size_t i = 0; i < done; ++i) sweep.AddLane(x[i], lane + i);
   }
-  for (; done + kLanes <= count; done += kLanes) add(x + done, 0, kLanes);
-  add(x + done, 0, count - done);
+  // One loop an accumulator array: g++ vectorises these, and not their union.
+  for (; done + kLanes <= count; done += kLanes) {
+    const T* block = x + done;
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      const double wide = static_cast<double>(block[lane]);
+      sweep.sum[lane] += wide * wide;
+    }
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      const Word magnitude = std::bit_cast<Word>(block[lane]) & Bits<T>::kMagnitude;
+      sweep.largest[lane] = std::max(sweep.largest[lane], magnitude);
+    }
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      const Word magnitude = std::bit_cast<Word>(block[lane]) & Bits<T>::kMagnitude;
+      sweep.zeros[lane] += magnitude == 0 ? 1u : 0u;
+    }
+  }
+  for (size_t lane = 0; done + lane < count; ++lane) sweep.AddLane(x[done + lane], lane);
 
-  std::copy_n(sum, kLanes, moments->squares.sum);
+  std::copy_n(sweep.sum, kLanes, moments->squares.sum);
   Word greatest = 0;
   for (size_t lane = 0; lane < kLanes; ++lane) {
-    greatest = std::max(greatest, largest[lane]);
-    moments->zeros += zeros[lane];
+    greatest = std::max(greatest, sweep.largest[lane]);
+    moments->zeros += sweep.zeros[lane];
   }
   moments->elements += count;
   if (greatest >= Bits<T>::kInfinity) {
