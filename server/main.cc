@@ -20,6 +20,7 @@
 #include "absl/strings/str_replace.h"
 #include "export/http_endpoint.h"
 #include "export/run_collector.h"
+#include "google/protobuf/stubs/logging.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/health_check_service_interface.h"
@@ -101,6 +102,8 @@ int main(int argc, char** argv) {
     Log("refused", {{"reason", "--max_chunk_bytes: at most 1 GiB"}});
     return EXIT_FAILURE;
   }
+  // What it would print, the refused stream's status says; strangers must not write to our log.
+  google::protobuf::SetLogHandler(nullptr);
   if (pipe(signal_pipe) != 0) return EXIT_FAILURE;
   signal(SIGPIPE, SIG_IGN);
   signal(SIGTERM, OnSignal);

@@ -140,7 +140,7 @@ void RescalingSymmetry::AppendDrift(const SymmetryStepContext& context,
   // Delta Q = eta^2 g'Ag - 2 eta gamma Q + (eta gamma)^2 Q.
   const bool continues = drift_ && drift_->last_step + 1 == context.step;
   if (has_weights) {
-    drift_.emplace();
+    drift_ = Drift{};
     drift_->charge = charge;
     drift_->predicted.resize(neurons);
     drift_->scale.resize(neurons);

@@ -257,7 +257,7 @@ absl::Status RunSession::ReceiveWeight(const v1::TensorChunk& chunk, const Eleme
         !status.ok()) {
       return status;
     }
-    state.weight.emplace();
+    state.weight = Weight{};
     if (parameter.in_symmetry) state.weight->values.resize(parameter.elements);
   }
   Weight& weight = *state.weight;
@@ -313,7 +313,7 @@ absl::Status RunSession::ReceiveActivations(const v1::TensorChunk& chunk,
                                                    absl::StrJoin(chunk.shape(), ","), "] for '",
                                                    layer.name, "' of width ", layer.width));
   }
-  if (!state.activations) state.activations.emplace();
+  if (!state.activations) state.activations = Activations{};
   Activations& activations = *state.activations;
   const uint32_t batches = layer.probe_set ? 1 : step_->begin.microbatches();
   const bool starts = activations.next_element == 0;

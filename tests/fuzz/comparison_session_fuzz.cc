@@ -1,0 +1,59 @@
+// Any sequence of messages of a comparison: no crash, no figure that is not finite, no status but
+// those for bad input, and all memory given back.
+
+#include <cmath>
+#include <cstdlib>
+
+#include "service/comparison_session.h"
+#include "tests/fuzz/message_sequence.h"
+
+namespace thermograd::service {
+namespace {
+
+constexpr const char* kConversation[] = {
+    "header { side: COMPARISON_SIDE_X samples: 4 features: 2 data_type: DATA_TYPE_BF16 }",
+    "header { side: COMPARISON_SIDE_Y samples: 4 features: 1 data_type: DATA_TYPE_FP32 }",
+    "chunk { side: COMPARISON_SIDE_X data: 'abcdefgh' }",
+    "chunk { side: COMPARISON_SIDE_X offset: 4 data: 'ijklmnop' }",
+    "chunk { side: COMPARISON_SIDE_Y data: 'abcdefghijklmnop' }",
+};
+
+}  // namespace
+}  // namespace thermograd::service
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
+                                          unsigned seed) {
+  static const auto* const valid =
+      new auto(thermograd::fuzz::ParseMessages<thermograd::v1::CompareRepresentationsRequest>(
+          thermograd::service::kConversation));
+  return thermograd::fuzz::MutateMessages(*valid, data, size, max_size, seed);
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace thermograd::service;
+  Limits limits;
+  limits.max_chunk_bytes = 4096;
+  Admission admission(1, 1 << 20);
+  {
+    ComparisonSession session(limits, &admission);
+    absl::Status status;
+    for (const auto& message :
+         thermograd::fuzz::ReadMessages<thermograd::v1::CompareRepresentationsRequest>(data,
+                                                                                       size)) {
+      status = session.Receive(message);
+      thermograd::fuzz::CheckStatus(status);
+      if (!status.ok()) break;
+    }
+    if (status.ok()) {
+      const auto response = session.Finish();
+      thermograd::fuzz::CheckStatus(response.status());
+      if (response.ok()) {
+        for (const auto& metric : response->metrics()) {
+          if (!std::isfinite(metric.value())) abort();
+        }
+      }
+    }
+  }
+  if (admission.bytes() != 0) abort();
+  return 0;
+}

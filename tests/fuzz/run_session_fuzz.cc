@@ -1,0 +1,92 @@
+// Any sequence of messages of a run: no crash, no figure that is not finite, no status but those
+// for bad input, and all memory given back.
+
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <vector>
+
+#include "service/run_session.h"
+#include "tests/fuzz/message_sequence.h"
+
+namespace thermograd::service {
+namespace {
+
+constexpr const char* kConversation[] = {
+    R"(run_spec {
+         run: "run" world_size: 1 reporting { window_steps: 2 }
+         optimizer { kind: OPTIMIZER_KIND_SGD }
+         parameters { id: 1 name: "u" shape: 1 shape: 2 }
+         parameters { id: 2 name: "w" shape: 2 shape: 1 }
+         symmetries { name: "s" neuron_rescaling { incoming_id: 1 outgoing_id: 2 } }
+         layers { id: 3 name: "h" width: 1 }
+         layers { id: 4 name: "p" width: 1 probe_set: "probes" }
+         probe_sets { name: "probes" samples: 4 fingerprint: "f" }
+       })",
+    "step_begin { step: 1 loss: 1 learning_rate: 0.1 microbatches: 2 microbatch_size: 4 }",
+    "chunk { tensor_id: 1 kind: TENSOR_KIND_WEIGHT data_type: DATA_TYPE_BF16 data: 'abcd' }",
+    "chunk { tensor_id: 2 kind: TENSOR_KIND_WEIGHT data_type: DATA_TYPE_FP16 data: 'abcd' }",
+    "chunk { tensor_id: 1 kind: TENSOR_KIND_GRADIENT data_type: DATA_TYPE_FP32 data: 'abcdefgh' }",
+    "chunk { tensor_id: 2 kind: TENSOR_KIND_GRADIENT data_type: DATA_TYPE_BF16 data: 'abcd' }",
+    "chunk { tensor_id: 1 kind: TENSOR_KIND_GRADIENT data_type: DATA_TYPE_FP32 data: 'ijkl' "
+    "microbatch: 1 }",
+    "chunk { tensor_id: 1 kind: TENSOR_KIND_GRADIENT data_type: DATA_TYPE_FP32 data: 'mnop' "
+    "microbatch: 1 offset: 1 }",
+    "chunk { tensor_id: 2 kind: TENSOR_KIND_GRADIENT data_type: DATA_TYPE_BF16 data: 'efgh' "
+    "microbatch: 1 }",
+    "chunk { tensor_id: 3 kind: TENSOR_KIND_ACTIVATION data_type: DATA_TYPE_BF16 data: 'abcdefgh' "
+    "shape: 4 shape: 1 }",
+    "chunk { tensor_id: 3 kind: TENSOR_KIND_ACTIVATION data_type: DATA_TYPE_BF16 data: 'abkdeflh' "
+    "shape: 4 shape: 1 microbatch: 1 }",
+    "chunk { tensor_id: 4 kind: TENSOR_KIND_ACTIVATION data_type: DATA_TYPE_FP16 data: 'ahcdefgb' "
+    "shape: 4 shape: 1 }",
+    "step_end { step: 1 }",
+    "step_begin { step: 2 loss: 0.5 learning_rate: 0.1 microbatch_size: 4 }",
+    "chunk { tensor_id: 1 kind: TENSOR_KIND_WEIGHT data_type: DATA_TYPE_BF16 data: 'abce' }",
+    "chunk { tensor_id: 2 kind: TENSOR_KIND_WEIGHT data_type: DATA_TYPE_FP16 data: 'abcf' }",
+    "step_end { step: 2 }",
+};
+
+}  // namespace
+}  // namespace thermograd::service
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
+                                          unsigned seed) {
+  static const auto* const valid =
+      new auto(thermograd::fuzz::ParseMessages<thermograd::v1::StreamRunRequest>(
+          thermograd::service::kConversation));
+  return thermograd::fuzz::MutateMessages(*valid, data, size, max_size, seed);
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace thermograd::service;
+  Limits limits;
+  limits.max_chunk_bytes = 4096;
+  limits.max_stream_bytes = 1 << 20;
+  Admission admission(1, 1 << 20);
+  RunRegistry runs{std::chrono::minutes(1)};
+  ProbeBoard probes(1 << 20, std::chrono::minutes(1));
+  ServiceCounters counters;
+  {
+    RunSession session({.limits = limits,
+                        .admission = &admission,
+                        .runs = &runs,
+                        .probes = &probes,
+                        .counters = &counters},
+                       [] {});
+    for (const auto& message :
+         thermograd::fuzz::ReadMessages<thermograd::v1::StreamRunRequest>(data, size)) {
+      std::vector<thermograd::v1::StreamRunResponse> responses;
+      const absl::Status status = session.Receive(message, &responses);
+      thermograd::fuzz::CheckStatus(status);
+      for (const auto& response : responses) {
+        for (const auto& metric : response.step_report().metrics()) {
+          if (!std::isfinite(metric.value())) abort();
+        }
+      }
+      if (!status.ok()) break;
+    }
+  }
+  if (admission.bytes() != 0) abort();
+  return 0;
+}
