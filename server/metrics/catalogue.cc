@@ -11,8 +11,7 @@ constexpr Definition kCatalogue[] = {
      "The trainer's own curve, to lay the others beside."},
     {"thermograd_gradient_second_moment", Family::kEntropicForce, "loss^2/parameter^2", ">= 0",
      "Mean squared norm of the microbatch gradients of all parameters, over the window.",
-     "sum |g_i|^2 / n", "theory: second moment", "", "gradients",
-     "Total gradient power, signal and noise together."},
+     "sum |g_i|^2 / n", "", "", "gradients", "Total gradient power, signal and noise together."},
     {"thermograd_gradient_mean_squared_norm", Family::kEntropicForce, "loss^2/parameter^2", "real",
      "Unbiased squared norm of the expected gradient of all parameters, mean over the window; "
      "noise may make it negative.",
@@ -32,7 +31,7 @@ constexpr Definition kCatalogue[] = {
      "Batches much larger than this buy little; much smaller ones are dominated by noise."},
     {"thermograd_parameter_gradient_second_moment", Family::kEntropicForce, "loss^2/parameter^2",
      ">= 0", "Mean squared norm of the microbatch gradients of one parameter, over the window.",
-     "sum |g_i|^2 / n", "theory: second moment", "parameter", "gradients",
+     "sum |g_i|^2 / n", "", "parameter", "gradients",
      "Total gradient power, signal and noise together."},
     {"thermograd_parameter_gradient_mean_squared_norm", Family::kEntropicForce,
      "loss^2/parameter^2", "real",
