@@ -16,6 +16,8 @@
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
+#include "absl/flags/usage_config.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "export/http_endpoint.h"
@@ -96,6 +98,12 @@ std::unique_ptr<grpc::Server> StartServer(grpc::Service* service, const std::str
 }  // namespace
 
 int main(int argc, char** argv) {
+  absl::FlagsUsageConfig usage;
+  usage.contains_help_flags = [](absl::string_view file) {
+    return absl::EndsWith(file, "server/main.cc");
+  };
+  usage.version_string = [] { return std::string("thermograd-server " THERMOGRAD_VERSION "\n"); };
+  absl::SetFlagsUsageConfig(usage);
   absl::SetProgramUsageMessage("Live thermodynamics of neural-network training, over gRPC.");
   absl::ParseCommandLine(argc, argv);
   if (absl::GetFlag(FLAGS_max_chunk_bytes) > (uint64_t{1} << 30)) {
