@@ -118,7 +118,8 @@ class HeaderParser {
       // Python 2 wrote long integers so.
       if (!rest_.empty() && rest_.front() == 'L') rest_.remove_prefix(1);
       shape.push_back(extent);
-      if (!Take(',') && !Peek(')')) return std::nullopt;
+      // Without a comma, one extent in parentheses would be an integer and no tuple.
+      if (!Take(',') && !(shape.size() > 1 && Peek(')'))) return std::nullopt;
     }
     return shape;
   }

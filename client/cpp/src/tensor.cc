@@ -1,5 +1,6 @@
 #include "thermograd/client/tensor.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "absl/strings/str_cat.h"
@@ -22,11 +23,13 @@ size_t ElementBytes(v1::DataType data_type) {
 }
 
 absl::StatusOr<uint64_t> ElementCount(absl::Span<const uint64_t> shape) {
+  // Whatever the other extents are: no order of them may make an empty tensor overflow.
+  if (std::find(shape.begin(), shape.end(), 0) != shape.end()) return 0;
   uint64_t count = 1;
   for (const uint64_t extent : shape) {
-    if (extent != 0 && count > std::numeric_limits<uint64_t>::max() / extent) {
+    if (count > std::numeric_limits<uint64_t>::max() / extent) {
       return absl::InvalidArgumentError(
-          absl::StrCat("shape (", absl::StrJoin(shape, ", "), ") has more than 2^64 elements"));
+          absl::StrCat("shape (", absl::StrJoin(shape, ", "), ") has 2^64 elements or more"));
     }
     count *= extent;
   }
