@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <future>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/synchronization/notification.h"
 #include "google/protobuf/wrappers.pb.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/generic/generic_stub.h"
@@ -114,10 +114,16 @@ absl::Status CheckHealth(std::shared_ptr<grpc::Channel> channel, const std::stri
   Request request;
   request.set_value(service);
   Response response;
-  std::promise<grpc::Status> done;
+  grpc::Status status;
+  // Unlike a std::promise, it may be destroyed as soon as the wait for it is over.
+  absl::Notification done;
   stub.UnaryCall(&context, "/grpc.health.v1.Health/Check", grpc::StubOptions(), &request, &response,
-                 [&done](grpc::Status status) { done.set_value(std::move(status)); });
-  if (const grpc::Status status = done.get_future().get(); !status.ok()) return FromGrpc(status);
+                 [&status, &done](grpc::Status result) {
+                   status = std::move(result);
+                   done.Notify();
+                 });
+  done.WaitForNotification();
+  if (!status.ok()) return FromGrpc(status);
   if (response.value() != kServing) {
     return absl::UnavailableError(
         absl::StrCat("not serving (health status ", response.value(), ")"));

@@ -11,6 +11,7 @@
 #include "absl/synchronization/mutex.h"
 #include "grpcpp/client_context.h"
 #include "src/grpc_status.h"
+#include "src/watchdog.h"
 #include "thermograd/v1/training_analysis_service.grpc.pb.h"
 
 namespace thermograd::client {
@@ -42,16 +43,18 @@ class RunStream::Call {
     reader_.join();
   }
 
-  absl::Status AwaitAcceptance() {
+  absl::Status Declare(const v1::RunSpec& spec) {
+    v1::StreamRunRequest request;
+    *request.mutable_run_spec() = spec;
+    watchdog_.Arm(options_.accept_timeout, "the server did not accept the run");
+    // Whether it was written does not matter: if not, the call is over, and the wait with it.
+    stream_->Write(request);
     absl::MutexLock lock(&mutex_);
     const auto answered = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
       return is_accepted_ || status_.has_value();
     };
-    if (!mutex_.AwaitWithTimeout(absl::Condition(&answered), options_.accept_timeout)) {
-      return absl::DeadlineExceededError(
-          absl::StrCat("the server did not accept the run within ",
-                       absl::FormatDuration(options_.accept_timeout)));
-    }
+    mutex_.Await(absl::Condition(&answered));
+    if (absl::Status status = watchdog_.Disarm(); !status.ok()) return status;
     if (!is_accepted_) return EndOfCall();
     const uint64_t limit = accepted_.limits().max_chunk_bytes();
     chunk_bytes_ = options_.chunk_bytes;
@@ -63,7 +66,10 @@ class RunStream::Call {
     if (finish_status_.has_value()) {
       return absl::FailedPreconditionError("the stream was finished");
     }
-    if (stream_->Write(request)) return absl::OkStatus();
+    watchdog_.Arm(options_.send_timeout, "the server took no further message");
+    const bool written = stream_->Write(request);
+    if (absl::Status status = watchdog_.Disarm(); !status.ok()) return status;
+    if (written) return absl::OkStatus();
     // A failed write only says that the call is over; the reason arrives at the reader.
     absl::MutexLock lock(&mutex_);
     const auto ended = [this]()
@@ -122,21 +128,12 @@ class RunStream::Call {
 
   absl::Status Finish(absl::Duration timeout) {
     if (finish_status_.has_value()) return *finish_status_;
+    watchdog_.Arm(timeout, "the server did not finish the run");
     stream_->WritesDone();
-    bool in_time;
-    {
-      absl::MutexLock lock(&mutex_);
-      const auto ended = [this]()
-                             ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return status_.has_value(); };
-      in_time = mutex_.AwaitWithTimeout(absl::Condition(&ended), timeout);
-    }
-    if (!in_time) context_.TryCancel();
     reader_.join();
+    const absl::Status expiry = watchdog_.Disarm();
     absl::MutexLock lock(&mutex_);
-    finish_status_ =
-        in_time ? *status_
-                : absl::DeadlineExceededError(absl::StrCat(
-                      "the server did not finish the run within ", absl::FormatDuration(timeout)));
+    finish_status_ = expiry.ok() ? *status_ : expiry;
     return *finish_status_;
   }
 
@@ -196,6 +193,7 @@ class RunStream::Call {
   const RunStreamOptions options_;
   const std::unique_ptr<v1::TrainingAnalysisService::Stub> stub_;
   grpc::ClientContext context_;
+  Watchdog watchdog_{[this] { context_.TryCancel(); }};
   // Read and Finish are the reader thread's, Write and WritesDone the caller's: the only two that
   // gRPC allows side by side.
   std::unique_ptr<grpc::ClientReaderWriter<v1::StreamRunRequest, v1::StreamRunResponse>> stream_;
@@ -219,10 +217,7 @@ absl::StatusOr<std::unique_ptr<RunStream>> RunStream::Open(std::shared_ptr<grpc:
                                                            const v1::RunSpec& spec,
                                                            RunStreamOptions options) {
   auto call = std::make_unique<Call>(std::move(channel), spec.run(), std::move(options));
-  v1::StreamRunRequest request;
-  *request.mutable_run_spec() = spec;
-  if (absl::Status status = call->Write(request); !status.ok()) return status;
-  if (absl::Status status = call->AwaitAcceptance(); !status.ok()) return status;
+  if (absl::Status status = call->Declare(spec); !status.ok()) return status;
   return std::unique_ptr<RunStream>(new RunStream(std::move(call)));
 }
 

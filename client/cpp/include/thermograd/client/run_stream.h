@@ -35,6 +35,9 @@ struct RunStreamOptions {
   size_t chunk_bytes = size_t{1} << 20;
   /// How long Open waits for the server to accept the run.
   absl::Duration accept_timeout = absl::Seconds(10);
+  /// How long one message may be held up by the server's back-pressure before the call is given up,
+  /// so that a server that hangs does not take the training with it.
+  absl::Duration send_timeout = absl::Minutes(1);
   /// Called for every report, in order, on the stream's reader thread: while it runs no other
   /// answer is read. Absent: reports queue for NextReport.
   std::function<void(const v1::StepReport&)> on_report;
@@ -46,14 +49,14 @@ struct RunStreamOptions {
 };
 
 /// A live run: one StreamRun call. The methods that send (BeginStep, Send, SendStatistics, EndStep,
-/// Finish) belong to one thread at a time; they block while the server exerts back-pressure. All
-/// others may be called from any thread. A thread of the stream's own drains the answers, so the
-/// server never waits for the caller to read.
+/// Finish) belong to one thread at a time; they block while the server exerts back-pressure, but no
+/// longer than RunStreamOptions.send_timeout. All others may be called from any thread. A thread of
+/// the stream's own drains the answers, so the server never waits for the caller to read.
 ///
-/// When a method that sends fails, the stream is over and the error is the server's reason. After
-/// UNAVAILABLE the run can be resumed by another stream whose RunSpec.resume_after_step is
-/// last_acknowledged_step(). INVALID_ARGUMENT about a tensor that never left the process leaves the
-/// stream as it was.
+/// When a method that sends fails, the stream is over and the error is the server's reason, or
+/// DEADLINE_EXCEEDED if the server took too long. After that or UNAVAILABLE the run can be resumed
+/// by another stream whose RunSpec.resume_after_step is last_acknowledged_step(). INVALID_ARGUMENT
+/// about a tensor that never left the process leaves the stream as it was.
 class RunStream {
  public:
   /// Starts the call, declares the run and waits until the server accepts it.
