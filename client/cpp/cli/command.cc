@@ -153,6 +153,11 @@ int RunCommandLine(absl::Span<const std::string> arguments, Console console) {
                 << absl::StatusCodeToString(status.code()) << ")\n";
     return kExitFailure;
   }
+  // A full disk shows only now.
+  if (!console.out.flush()) {
+    console.err << program << ": cannot write the output\n";
+    return kExitFailure;
+  }
   return kExitSuccess;
 }
 

@@ -13,7 +13,8 @@
 #include "absl/strings/strip.h"
 #include "google/protobuf/util/json_util.h"
 
-ABSL_FLAG(bool, json, false, "Print JSON, one object a line.");
+ABSL_FLAG(thermograd::cli::Format, format, thermograd::cli::Format::kText,
+          "text, json (one object a line) or markdown (the catalogue of metrics only).");
 
 namespace thermograd::cli {
 namespace {
@@ -41,6 +42,33 @@ std::string Explain(v1::UndefinedReason reason) {
 }
 
 }  // namespace
+
+bool AbslParseFlag(absl::string_view text, Format* format, std::string* error) {
+  for (const Format candidate : {Format::kText, Format::kJson, Format::kMarkdown}) {
+    if (text != AbslUnparseFlag(candidate)) continue;
+    *format = candidate;
+    return true;
+  }
+  *error = "it is one of text, json and markdown";
+  return false;
+}
+
+std::string AbslUnparseFlag(Format format) {
+  switch (format) {
+    case Format::kText:
+      return "text";
+    case Format::kJson:
+      return "json";
+    case Format::kMarkdown:
+      return "markdown";
+  }
+  return "";
+}
+
+absl::Status CheckTextOrJson() {
+  if (absl::GetFlag(FLAGS_format) != Format::kMarkdown) return absl::OkStatus();
+  return absl::InvalidArgumentError("it prints text or JSON, no Markdown");
+}
 
 void PrintTable(const std::vector<std::vector<std::string>>& rows, absl::string_view indent,
                 std::ostream& out) {

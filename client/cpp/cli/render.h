@@ -12,10 +12,23 @@
 #include "google/protobuf/repeated_ptr_field.h"
 #include "thermograd/v1/report.pb.h"
 
+namespace thermograd::cli {
+
+// How an answer is printed.
+enum class Format { kText, kJson, kMarkdown };
+
+bool AbslParseFlag(absl::string_view text, Format* format, std::string* error);
+std::string AbslUnparseFlag(Format format);
+
+}  // namespace thermograd::cli
+
 // Flag of every command that prints an answer.
-ABSL_DECLARE_FLAG(bool, json);
+ABSL_DECLARE_FLAG(thermograd::cli::Format, format);
 
 namespace thermograd::cli {
+
+// OK if --format is one of the two that every answer can be printed in: text and JSON.
+absl::Status CheckTextOrJson();
 
 // Prints rows in columns wide enough for their longest cell; the last column is as long as it is.
 void PrintTable(const std::vector<std::vector<std::string>>& rows, absl::string_view indent,

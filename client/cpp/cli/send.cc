@@ -194,8 +194,8 @@ absl::Status SendSteps(Operands files, v1::TensorKind kind, const Declarations& 
   return absl::OkStatus();
 }
 
-void PrintReport(const v1::StepReport& report, bool json, std::ostream& out) {
-  if (json) {
+void PrintReport(const v1::StepReport& report, Format format, std::ostream& out) {
+  if (format == Format::kJson) {
     PrintJson(report, out).IgnoreError();
   } else {
     out << "step " << report.step() << "\n";
@@ -213,7 +213,8 @@ absl::Status Check(Operands files) {
   const auto kind = Kinds().find(absl::GetFlag(FLAGS_kind));
   if (kind == Kinds().end()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("--kind=", absl::GetFlag(FLAGS_kind), " is not known"));
+        absl::StrCat("--kind=", absl::GetFlag(FLAGS_kind),
+                     " is none of gradient, weight, update and activation"));
   }
   if (microbatches == 0 || files.size() % microbatches != 0) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -232,7 +233,7 @@ absl::Status Check(Operands files) {
   if (weights != 0 && kind->second == v1::TENSOR_KIND_WEIGHT) {
     return absl::InvalidArgumentError("--weights and --kind=weight exclude each other");
   }
-  return absl::OkStatus();
+  return CheckTextOrJson();
 }
 
 absl::Status Run(Operands files, Console& console) {
@@ -257,8 +258,10 @@ absl::Status Run(Operands files, Console& console) {
   const absl::Duration timeout = absl::GetFlag(FLAGS_timeout);
   client::RunStreamOptions options;
   options.accept_timeout = timeout;
-  options.on_report = [&console, json = absl::GetFlag(FLAGS_json)](const v1::StepReport& report) {
-    PrintReport(report, json, console.out);
+  options.send_timeout = timeout;
+  options.on_report = [&console,
+                       format = absl::GetFlag(FLAGS_format)](const v1::StepReport& report) {
+    PrintReport(report, format, console.out);
   };
   options.on_notice = [&console](const v1::Notice& notice) {
     console.err << "notice: " << notice.text() << "\n";
@@ -287,7 +290,7 @@ Command SendCommand() {
               "parameter, or with --kind=activation of its layer.",
           .flags = {"run", "spec", "kind", "microbatches", "weights", "tensor_name", "first_step",
                     "microbatch_size", "learning_rate", "weight_decay", "address", "tls_ca_file",
-                    "timeout", "json"},
+                    "timeout", "format"},
           .check = Check,
           .run = Run};
 }
