@@ -1,0 +1,68 @@
+"""Thermograd's client: streams a training run to a server and returns its figures.
+
+`watch` and `symmetries` need PyTorch, which is imported when one of them is first used; the rest
+needs only NumPy and gRPC.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING, Any
+
+# The stubs of the contract are generated, so they may lie under another entry of the path.
+__path__ = pkgutil.extend_path(__path__, __name__)
+
+from thermograd.comparison import compare  # noqa: E402
+from thermograd.declaration import (  # noqa: E402
+    Layer,
+    LayerRescaling,
+    NeuronRescaling,
+    ProbeSet,
+    run_spec,
+)
+from thermograd.report import metric_key, report_values  # noqa: E402
+from thermograd.sender import Stats  # noqa: E402
+from thermograd.stream import RunStream  # noqa: E402
+from thermograd.wire import ACTIVATION, GRADIENT, UPDATE, WEIGHT  # noqa: E402
+
+if TYPE_CHECKING:
+    from thermograd.probe import Probe
+    from thermograd.symmetry import symmetries
+    from thermograd.watcher import Watcher, unwatch, watch
+
+__all__ = [
+    "ACTIVATION",
+    "GRADIENT",
+    "UPDATE",
+    "WEIGHT",
+    "Layer",
+    "LayerRescaling",
+    "NeuronRescaling",
+    "Probe",
+    "ProbeSet",
+    "RunStream",
+    "Stats",
+    "Watcher",
+    "compare",
+    "metric_key",
+    "report_values",
+    "run_spec",
+    "symmetries",
+    "unwatch",
+    "watch",
+]
+
+_NEEDING_TORCH = {
+    "Probe": "thermograd.probe",
+    "Watcher": "thermograd.watcher",
+    "symmetries": "thermograd.symmetry",
+    "unwatch": "thermograd.watcher",
+    "watch": "thermograd.watcher",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NEEDING_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_NEEDING_TORCH[name]), name)

@@ -1,0 +1,74 @@
+"""A step as it was captured, and its messages."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from thermograd import wire
+from thermograd.snapshot import Snapshot
+from thermograd.v1 import report_pb2, run_pb2, tensor_pb2
+from thermograd.v1 import training_analysis_service_pb2 as service
+
+_log = logging.getLogger("thermograd")
+
+
+@dataclass
+class CapturedTensor:
+    """One tensor of a step."""
+
+    tensor_id: int
+    kind: tensor_pb2.TensorKind
+    snapshot: Snapshot
+    microbatch: int = 0
+
+
+@dataclass
+class CapturedStep:
+    """One step, a `sender.Step`."""
+
+    begin: run_pb2.StepBegin
+    tensors: list[CapturedTensor]
+    losses: list[float | Snapshot] = field(default_factory=list)
+
+    @property
+    def number(self) -> int:
+        """Number of the step."""
+        return self.begin.step
+
+    @property
+    def byte_size(self) -> int:
+        """Bytes of its tensors."""
+        return sum(tensor.snapshot.byte_size for tensor in self.tensors)
+
+    def requests(self, limits: report_pb2.StreamLimits) -> Iterator[service.StreamRunRequest]:
+        """StepBegin, the chunks, StepEnd; reads every tensor before the first of them."""
+        chunk_bytes = min(
+            wire.DEFAULT_CHUNK_BYTES, limits.max_chunk_bytes or wire.DEFAULT_CHUNK_BYTES
+        )
+        loaded = [
+            (tensor, tensor.snapshot.elements())
+            for tensor in self.tensors
+            if _is_admitted(tensor, limits)
+        ]
+        begin = run_pb2.StepBegin()
+        begin.CopyFrom(self.begin)
+        losses = [x.item() if isinstance(x, Snapshot) else x for x in self.losses]
+        if losses:
+            begin.loss = math.fsum(losses) / len(losses)
+        yield service.StreamRunRequest(step_begin=begin)
+        for tensor, elements in loaded:
+            for chunk in wire.tensor_chunks(
+                tensor.tensor_id, tensor.kind, elements, tensor.microbatch, chunk_bytes
+            ):
+                yield service.StreamRunRequest(chunk=chunk)
+        yield service.StreamRunRequest(step_end=run_pb2.StepEnd(step=begin.step))
+
+
+def _is_admitted(tensor: CapturedTensor, limits: report_pb2.StreamLimits) -> bool:
+    if tensor.kind != wire.ACTIVATION or not limits.max_samples:
+        return True
+    # One batch too large must not end the stream of all other figures.
+    return tensor.snapshot.shape[0] <= limits.max_samples

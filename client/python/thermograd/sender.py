@@ -1,0 +1,358 @@
+"""Sends steps from a thread of its own, within a bound of bytes, whatever the server does."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import grpc
+
+from thermograd import wire
+from thermograd.v1 import report_pb2, run_pb2
+from thermograd.v1 import training_analysis_service_pb2 as service
+from thermograd.v1 import training_analysis_service_pb2_grpc as service_grpc
+
+_log = logging.getLogger("thermograd")
+
+# The server may accept the same bytes later. Every other status would only come again.
+_TRANSIENT = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.INTERNAL,
+    }
+)
+_ACCEPT_SECONDS = 20.0
+_CANCEL_SECONDS = 1.0
+_FIRST_DELAY_SECONDS = 0.2
+_LONGEST_DELAY_SECONDS = 30.0
+
+
+class Step(Protocol):
+    """A step to be sent. It may be sent more than once."""
+
+    @property
+    def number(self) -> int:
+        """Number of the step."""
+
+    @property
+    def byte_size(self) -> int:
+        """Bytes of its tensors."""
+
+    def requests(self, limits: report_pb2.StreamLimits) -> Iterator[service.StreamRunRequest]:
+        """StepBegin, the chunks, StepEnd. An error must come before the first of them."""
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Counts of a watched run since its start."""
+
+    #: Steps handed to gRPC whole, and bytes of their tensors; a step sent again counts again.
+    sent_steps: int = 0
+    sent_bytes: int = 0
+    #: Steps that the server will never see, and bytes of their tensors.
+    dropped_steps: int = 0
+    dropped_bytes: int = 0
+    #: Bytes kept now, sent but unacknowledged ones included.
+    queued_bytes: int = 0
+    #: Times that the server accepted the run again.
+    reconnects: int = 0
+    #: The last step whose figures the server has completed.
+    last_acknowledged_step: int | None = None
+    #: Why the latest connection ended, or why a step could not be sent.
+    last_error: str | None = None
+    #: True once the server has refused the run for good.
+    stopped: bool = False
+    #: Exceptions inside hooks and callbacks, which training never sees.
+    hook_errors: int = 0
+
+
+@dataclass
+class _SentStep:
+    number: int
+    byte_size: int
+    # None once dropped to make room: it cannot be sent again.
+    step: Step | None
+
+
+class _Session:
+    """One call: what its two threads tell each other, under the sender's lock."""
+
+    def __init__(self) -> None:
+        self.accepted: report_pb2.RunAccepted | None = None
+        self.is_over = False
+
+
+class Sender:
+    """A queue of whole steps and the thread that empties it.
+
+    `put` neither blocks nor raises: when the queue is full the oldest steps are dropped. A step
+    stays in the queue until it is acknowledged, so that it can be sent again over a new
+    connection; of the steps to be dropped, those that were already sent go first.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], grpc.Channel],
+        spec: run_pb2.RunSpec,
+        queue_bytes: int,
+        on_report: Callable[[report_pb2.StepReport], None],
+    ) -> None:
+        self._connect = connect
+        self._spec = spec
+        self._queue_bytes = queue_bytes
+        self._on_report = on_report
+
+        # Guards everything below.
+        self._changed = threading.Condition()
+        self._waiting: deque[Step] = deque()
+        self._sent: deque[_SentStep] = deque()
+        # The step whose messages are on their way: it cannot be dropped halfway.
+        self._transmitting: _SentStep | None = None
+        self._stats = Stats()
+        self._connections = 0
+        self._failures = 0
+        self._is_closing = False
+        self._has_overflowed = False
+        self._call: grpc.Call | None = None
+        self._noticed: set[str] = set()
+
+        self._thread = threading.Thread(target=self._run, name="thermograd-sender", daemon=True)
+        self._thread.start()
+
+    @property
+    def stats(self) -> Stats:
+        """Counts so far."""
+        with self._changed:
+            return self._stats
+
+    def put(self, step: Step) -> None:
+        """Queues a step."""
+        with self._changed:
+            if self._stats.stopped or self._is_closing:
+                self._count_dropped(step.byte_size)
+                return
+            self._waiting.append(step)
+            self._add(queued_bytes=step.byte_size)
+            self._make_room()
+            self._changed.notify_all()
+
+    def flush(self, timeout: float) -> bool:
+        """Waits until the server has acknowledged every step; False if it did not in time."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_idle() or self._stats.stopped, timeout)
+            return self._is_idle() and not self._stats.stopped
+
+    def close(self, timeout: float) -> bool:
+        """Sends what is queued and ends the run; True if every step was acknowledged.
+
+        An unreachable server is tried once more, not until `timeout`.
+        """
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        self._thread.join(timeout)
+        if (call := self._call) is not None:
+            call.cancel()
+            self._thread.join(_CANCEL_SECONDS)
+        with self._changed:
+            while self._waiting:
+                self._drop_waiting()
+            return not self._sent and not self._stats.dropped_steps
+
+    def _is_idle(self) -> bool:
+        return not self._waiting and not self._sent
+
+    def _add(self, **counts: int) -> None:
+        self._stats = replace(
+            self._stats,
+            **{name: getattr(self._stats, name) + count for name, count in counts.items()},
+        )
+
+    def _count_dropped(self, byte_size: int) -> None:
+        self._add(dropped_steps=1, dropped_bytes=byte_size)
+
+    def _drop_waiting(self) -> None:
+        step = self._waiting.popleft()
+        self._add(queued_bytes=-step.byte_size)
+        self._count_dropped(step.byte_size)
+
+    def _make_room(self) -> None:
+        for sent in self._sent:
+            if self._stats.queued_bytes <= self._queue_bytes:
+                return
+            if sent.step is not None and sent is not self._transmitting:
+                sent.step = None
+                self._add(queued_bytes=-sent.byte_size)
+        while self._waiting and self._stats.queued_bytes > self._queue_bytes:
+            if not self._has_overflowed:
+                self._has_overflowed = True
+                _log.warning(
+                    "the queue of %d bytes is full: whole steps are dropped (a step has %d bytes)",
+                    self._queue_bytes,
+                    self._waiting[0].byte_size,
+                )
+            self._drop_waiting()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._is_closing)
+                if not self._waiting:
+                    return
+            try:
+                code, details = self._stream_once()
+            except Exception as error:  # Such as credentials of the wrong type: would only recur.
+                code, details = grpc.StatusCode.INVALID_ARGUMENT, repr(error)
+            with self._changed:
+                self._requeue()
+                self._changed.notify_all()
+                if code is not grpc.StatusCode.OK:
+                    reason = f"{code.name}: {details}"
+                    self._stats = replace(self._stats, last_error=reason)
+                    if code not in _TRANSIENT:
+                        self._stop(reason)
+                if self._is_closing or self._stats.stopped:
+                    return
+                self._failures += 1
+                delay = min(
+                    _FIRST_DELAY_SECONDS * 2.0 ** min(self._failures - 1, 16),
+                    _LONGEST_DELAY_SECONDS,
+                )
+                # Trainers that lost the same server must not all come back at once.
+                self._changed.wait_for(
+                    lambda: self._is_closing, delay * random.uniform(0.5, 1.0)
+                )
+
+    def _stop(self, reason: str) -> None:
+        _log.warning("the server refused the run, which is no longer streamed: %s", reason)
+        self._stats = replace(self._stats, stopped=True)
+        while self._waiting:
+            self._drop_waiting()
+
+    def _requeue(self) -> None:
+        """Makes the steps that the lost connection left unacknowledged wait again."""
+        self._transmitting = None
+        while self._sent:
+            sent = self._sent.pop()
+            if sent.step is None:
+                self._count_dropped(sent.byte_size)
+            else:
+                self._waiting.appendleft(sent.step)
+
+    def _stream_once(self) -> tuple[grpc.StatusCode, str]:
+        session = _Session()
+        spec = run_pb2.RunSpec()
+        spec.CopyFrom(self._spec)
+        if (acknowledged := self.stats.last_acknowledged_step) is not None:
+            spec.resume_after_step = acknowledged
+        channel = self._connect()
+        call = service_grpc.TrainingAnalysisServiceStub(channel).StreamRun(
+            self._requests(session, spec), metadata=wire.run_metadata(spec.run)
+        )
+        with self._changed:
+            self._call = call
+        # The stream as a whole has no deadline; its beginning has.
+        deadline = threading.Timer(_ACCEPT_SECONDS, call.cancel)
+        deadline.daemon = True
+        deadline.start()
+        try:
+            for response in call:
+                self._receive(session, response)
+                if session.accepted is not None:
+                    deadline.cancel()
+            return grpc.StatusCode.OK, ""
+        except grpc.RpcError as error:
+            return error.code(), error.details()
+        finally:
+            deadline.cancel()
+            with self._changed:
+                self._call = None
+                session.is_over = True
+                self._changed.notify_all()
+            channel.close()
+
+    def _requests(
+        self, session: _Session, spec: run_pb2.RunSpec
+    ) -> Iterator[service.StreamRunRequest]:
+        """All messages of one call. Runs on a thread of gRPC, which asks for the next message when
+        the one before is on its way: this is how the server's back-pressure reaches the queue.
+        """
+        yield service.StreamRunRequest(run_spec=spec)
+        with self._changed:
+            self._changed.wait_for(lambda: session.accepted is not None or session.is_over)
+        while True:
+            with self._changed:
+                if session.is_over:
+                    return
+                self._transmitting = None
+                self._make_room()
+                self._changed.wait_for(
+                    lambda: session.is_over or self._waiting or self._is_closing
+                )
+                if session.is_over or not self._waiting:
+                    return
+                step = self._waiting.popleft()
+                # Before its messages, because its acknowledgement may overtake their completion.
+                sent = _SentStep(step.number, step.byte_size, step)
+                self._sent.append(sent)
+                self._transmitting = sent
+            try:
+                yield from step.requests(session.accepted.limits)
+            except Exception as error:  # Of user data: the step is lost, the run is not.
+                _log.warning("step %d cannot be sent", step.number, exc_info=True)
+                with self._changed:
+                    if not session.is_over:
+                        self._sent.remove(sent)
+                        self._add(queued_bytes=-step.byte_size)
+                        self._count_dropped(step.byte_size)
+                        self._stats = replace(self._stats, last_error=str(error))
+                        self._changed.notify_all()
+            else:
+                with self._changed:
+                    self._add(sent_steps=1, sent_bytes=step.byte_size)
+
+    def _receive(self, session: _Session, response: service.StreamRunResponse) -> None:
+        which = response.WhichOneof("message")
+        if which == "run_accepted":
+            with self._changed:
+                session.accepted = response.run_accepted
+                if self._connections:
+                    self._add(reconnects=1)
+                self._connections += 1
+                self._changed.notify_all()
+        elif which == "acknowledgement":
+            with self._changed:
+                self._acknowledge(response.acknowledgement.step)
+                self._changed.notify_all()
+        elif which == "step_report":
+            try:
+                self._on_report(response.step_report)
+            except Exception:
+                self._count_callback_error()
+        elif which == "notice" and response.notice.text not in self._noticed:
+            self._noticed.add(response.notice.text)
+            _log.warning("the server says: %s", response.notice.text)
+
+    def _acknowledge(self, number: int) -> None:
+        # Only progress makes a retry cheap: a step that ends every stream must not be sent fast.
+        self._failures = 0
+        self._stats = replace(self._stats, last_acknowledged_step=number)
+        while self._sent and self._sent[0].number <= number:
+            sent = self._sent.popleft()
+            if sent.step is not None:
+                self._add(queued_bytes=-sent.byte_size)
+
+    def _count_callback_error(self) -> None:
+        with self._changed:
+            if not self._stats.hook_errors:
+                _log.warning("on_report raised; later errors are only counted", exc_info=True)
+            self._add(hook_errors=1)

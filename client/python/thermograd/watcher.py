@@ -1,0 +1,667 @@
+"""Watches a PyTorch training loop by hooks and streams what it sees."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import logging
+import re
+import threading
+import types
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import grpc
+import torch
+from torch import nn
+
+from thermograd import wire
+from thermograd.capture import CapturedStep, CapturedTensor
+from thermograd.declaration import Layer, NeuronRescaling, ProbeSet, Symmetry, run_spec
+from thermograd.probe import Probe, batch_size
+from thermograd.report import MetricKey, report_values
+from thermograd.sender import Sender, Stats
+from thermograd.snapshot import Snapshot
+from thermograd.symmetry import symmetries as find_symmetries
+from thermograd.v1 import report_pb2, run_pb2
+
+_log = logging.getLogger("thermograd")
+
+_LOGS = {
+    "gradients": {"gradients"},
+    "parameters": {"parameters"},
+    "activations": {"activations"},
+    "all": {"gradients", "parameters", "activations"},
+}
+_FLOATS = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+_ACTIVATION_MODULES = (
+    nn.CELU, nn.ELU, nn.GELU, nn.Hardswish, nn.LeakyReLU, nn.Mish, nn.PReLU, nn.ReLU, nn.ReLU6,
+    nn.SELU, nn.SiLU, nn.Sigmoid, nn.Softplus, nn.Tanh,
+)  # fmt: skip
+_LINEAR_MODULES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_EXIT_SECONDS = 5.0
+
+_watchers: weakref.WeakKeyDictionary[nn.Module, Watcher] = weakref.WeakKeyDictionary()
+
+
+def watch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    *,
+    run: str,
+    address: str = "127.0.0.1:50051",
+    credentials: grpc.ChannelCredentials | None = None,
+    log: str | Iterable[str] = ("gradients", "parameters"),
+    log_freq: int = 1,
+    include: str | None = None,
+    exclude: str | None = None,
+    layers: Sequence[str] | None = None,
+    probes: Sequence[Probe] = (),
+    symmetries: str | Sequence[Symmetry] = "auto",
+    microbatch_size: int | None = None,
+    accumulation: str = "sum",
+    scaler: Any = None,
+    first_step: int = 0,
+    window_steps: int = 0,
+    queue_bytes: int = 256 << 20,
+    on_report: Callable[[report_pb2.StepReport], None] | None = None,
+) -> Watcher:
+    """Streams a model's training to a Thermograd server.
+
+    Training is never blocked by the server nor changed by the hooks. Each backward pass is one
+    microbatch; a step ends when `optimizer` makes its update, and the weights are those before it.
+
+    Args:
+        model: the model.
+        optimizer: its optimiser. None: call `Watcher.step` before each update instead.
+        run: name of the run, unique among live runs.
+        address: host:port of the server.
+        credentials: gRPC credentials; none: the connection is not encrypted.
+        log: what to stream: "gradients", "parameters" (weights; charges need them), "activations"
+            (of training batches), several of these, or "all".
+        log_freq: every so many steps are streamed.
+        include: regular expression; only parameters in whose name it is found are streamed.
+        exclude: regular expression; parameters in whose name it is found are not.
+        layers: names of the modules whose outputs are the activations. Default: all modules that
+            are activation functions; in a model without any, all Linear and convolution modules.
+        probes: inputs on which the model is looked at while it trains.
+        symmetries: those to measure; "auto": those that `thermograd.symmetries` finds.
+        microbatch_size: samples of a microbatch; None: the first dimension of the model's input.
+        accumulation: how the loop scales the mean loss of each of a step's M microbatches before
+            its backward pass. "sum": not at all, the gradients are sent as they are; "mean": by
+            1/M, which is undone by declaring the factor 1/M.
+        scaler: the GradScaler of mixed precision, whose scale is undone likewise.
+        first_step: number of the first step, for training that goes on from a checkpoint.
+        window_steps: steps over which the server takes ratios of sums; 0: its default.
+        queue_bytes: bound of the bytes that wait to be sent or acknowledged.
+        on_report: called with each report, on the sender's thread.
+
+    Raises:
+        ValueError: an argument is wrong, or the model is being watched already.
+    """
+    if model in _watchers:
+        raise ValueError("the model is being watched already: call thermograd.unwatch(model) first")
+    watcher = Watcher(
+        model,
+        optimizer,
+        run=run,
+        address=address,
+        credentials=credentials,
+        logs=_logs(log),
+        log_freq=log_freq,
+        include=include,
+        exclude=exclude,
+        layers=layers,
+        probes=probes,
+        symmetries=symmetries,
+        microbatch_size=microbatch_size,
+        accumulation=accumulation,
+        scaler=scaler,
+        first_step=first_step,
+        window_steps=window_steps,
+        queue_bytes=queue_bytes,
+        on_report=on_report,
+    )
+    _watchers[model] = watcher
+    return watcher
+
+
+def unwatch(model: nn.Module) -> None:
+    """Closes the model's watcher, if it has one."""
+    if (watcher := _watchers.get(model)) is not None:
+        watcher.close()
+
+
+def _logs(log: str | Iterable[str]) -> set[str]:
+    names = [log] if isinstance(log, str) else list(log)
+    for name in names:
+        if name not in _LOGS:
+            raise ValueError(f"log: {name!r} is none of {', '.join(_LOGS)}")
+    return set().union(*(_LOGS[name] for name in names))
+
+
+class Watcher:
+    """A watched model; made by `watch`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer | None,
+        *,
+        run: str,
+        address: str,
+        credentials: grpc.ChannelCredentials | None,
+        logs: set[str],
+        log_freq: int,
+        include: str | None,
+        exclude: str | None,
+        layers: Sequence[str] | None,
+        probes: Sequence[Probe],
+        symmetries: str | Sequence[Symmetry],
+        microbatch_size: int | None,
+        accumulation: str,
+        scaler: Any,
+        first_step: int,
+        window_steps: int,
+        queue_bytes: int,
+        on_report: Callable[[report_pb2.StepReport], None] | None,
+    ) -> None:
+        if accumulation not in ("sum", "mean"):
+            raise ValueError(f"accumulation: {accumulation!r} is neither 'sum' nor 'mean'")
+        if log_freq < 1:
+            raise ValueError("log_freq must be at least 1")
+        if isinstance(symmetries, str) and symmetries != "auto":
+            raise ValueError(f"symmetries: {symmetries!r} is neither 'auto' nor a sequence")
+        self._model = model
+        self._optimizer = optimizer
+        self._run = run
+        self._connect = functools.partial(wire.open_channel, address, credentials)
+        self._logs = logs
+        self._log_freq = log_freq
+        self._probes = tuple(probes)
+        self._microbatch_size = microbatch_size
+        self._accumulation = accumulation
+        self._scaler = scaler
+        self._window_steps = window_steps
+        self._queue_bytes = queue_bytes
+        self._user_on_report = on_report
+
+        self._parameters = _select_parameters(model, include, exclude)
+        if not self._parameters and logs & {"gradients", "parameters"}:
+            raise ValueError("no trainable floating-point parameter is left to be watched")
+        self._parameter_ids = {
+            name: number for number, name in enumerate(self._parameters, start=1)
+        }
+        if isinstance(symmetries, str):
+            # Charges and their drift need weights and gradients.
+            needed = logs >= {"gradients", "parameters"}
+            symmetries = find_symmetries(model) if needed else ()
+            symmetries = [s for s in symmetries if self._members(s) <= set(self._parameters)]
+        self._symmetries = list(symmetries)
+        for symmetry in self._symmetries:
+            if unknown := self._members(symmetry) - set(self._parameters):
+                raise ValueError(f"symmetry {symmetry.name!r}: {sorted(unknown)} are not watched")
+
+        # Hooks of CUDA tensors run on autograd's threads.
+        self._lock = threading.RLock()
+        self._sender: Sender | None = None
+        self._layer_ids: dict[str, int] = {}
+        self._widths: dict[str, int] = {}
+        self._latest_report: report_pb2.StepReport | None = None
+        self._warned: set[str] = set()
+        self._hook_errors = 0
+        self._is_closed = False
+
+        self._step = first_step
+        self._first_step = first_step
+        # Made, but for its loss: `log` may still come.
+        self._made: CapturedStep | None = None
+        self._probing: str | None = None
+        self._begin_step()
+
+        self._undo: list[Callable[[], None]] = []
+        self._install(self._modules_to_watch(layers))
+        atexit.register(self.close, _EXIT_SECONDS)
+
+    def __enter__(self) -> Watcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def log(self, *, loss: float | torch.Tensor) -> None:
+        """Gives the mean loss of the step's batch, without decay terms.
+
+        Call it after the step's forward pass or after its update. Of several losses of one step
+        the mean is taken.
+        """
+        self._guard(self._log_loss, loss)
+
+    def step(self, *, learning_rate: float = 0.0, weight_decay: float = 0.0) -> None:
+        """Ends the step, just before its update; for training without a torch optimiser."""
+        self._guard(self._end_step, learning_rate, weight_decay)
+
+    def flush(self, timeout: float = 30.0) -> bool:
+        """Waits until the server has acknowledged every step; False if it did not in time."""
+        self._guard(self._submit)
+        return self._sender is None or self._sender.flush(timeout)
+
+    def close(self, timeout: float = 10.0) -> bool:
+        """Removes all hooks, sends what is queued and ends the run.
+
+        Returns True if the server has acknowledged every step. An unreachable server is tried once
+        more, not until `timeout`.
+        """
+        with self._lock:
+            if not self._is_closed:
+                self._guard(self._submit)
+                self._is_closed = True
+                for undo in reversed(self._undo):
+                    undo()
+                atexit.unregister(self.close)
+                if _watchers.get(self._model) is self:
+                    del _watchers[self._model]
+        return self._sender is None or self._sender.close(timeout)
+
+    def metrics(self) -> dict[MetricKey, float]:
+        """The figures of the latest report: {(name, ((label, value), ...)): value}."""
+        report = self._latest_report
+        return {} if report is None else report_values(report)
+
+    @property
+    def stats(self) -> Stats:
+        """Counts of what was sent, dropped and acknowledged."""
+        stats = Stats() if self._sender is None else self._sender.stats
+        return replace(stats, hook_errors=stats.hook_errors + self._hook_errors)
+
+    # Set-up.
+
+    @staticmethod
+    def _members(symmetry: Symmetry) -> set[str]:
+        if isinstance(symmetry, NeuronRescaling):
+            members = {symmetry.incoming, symmetry.outgoing, symmetry.incoming_bias}
+        else:
+            members = {symmetry.first, symmetry.second, symmetry.first_bias}
+        return members - {None}
+
+    def _modules_to_watch(self, layers: Sequence[str] | None) -> dict[str, set[str]]:
+        """For each module the probes that look at it, "" standing for training batches."""
+        chosen: dict[str, set[str]] = {}
+        if "activations" in self._logs:
+            for name in _select_modules(self._model, layers):
+                chosen.setdefault(name, set()).add("")
+        for probe in self._probes:
+            own = layers if probe.layers is None else probe.layers
+            for name in _select_modules(self._model, own):
+                chosen.setdefault(name, set()).add(probe.name)
+        return chosen
+
+    def _install(self, layers: dict[str, set[str]]) -> None:
+        self._undo.append(
+            self._model.register_forward_pre_hook(
+                lambda module, inputs: self._guard(self._on_forward, inputs)
+            ).remove
+        )
+        for name, sources in layers.items():
+            self._undo.append(
+                self._model.get_submodule(name)
+                .register_forward_hook(
+                    lambda module, inputs, output, name=name, sources=sources: self._guard(
+                        self._on_output, module, name, sources, output
+                    )
+                )
+                .remove
+            )
+        for name, parameter in self._parameters.items():
+            self._undo.append(
+                parameter.register_hook(
+                    lambda gradient, name=name: self._guard(self._on_gradient, name, gradient)
+                ).remove
+            )
+        if self._optimizer is not None:
+            self._install_on_optimizer(self._optimizer)
+
+    def _install_on_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
+        if hasattr(optimizer, "register_step_pre_hook"):
+            self._undo.append(
+                optimizer.register_step_pre_hook(
+                    lambda optimizer, args, kwargs: self._before_update(args, kwargs)
+                ).remove
+            )
+        else:
+            self._undo.append(_wrap_method(optimizer, "step", self._before_update))
+
+        def before_zero_grad(args: tuple, kwargs: dict) -> None:
+            self._guard(self._discard)
+
+        self._undo.append(_wrap_method(optimizer, "zero_grad", before_zero_grad))
+
+    # Hooks. They run inside training: nothing may be raised from them.
+
+    def _guard(self, function: Callable[..., None], *args: Any) -> None:
+        try:
+            with self._lock:
+                if not self._is_closed:
+                    function(*args)
+        except Exception:
+            if not self._hook_errors:
+                _log.warning("watching failed; later errors are only counted", exc_info=True)
+            self._hook_errors += 1
+
+    def _warn_once(self, text: str, *args: object) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            _log.warning(text, *args)
+
+    def _begin_step(self) -> None:
+        self._is_streamed = (self._step - self._first_step) % self._log_freq == 0
+        self._is_begun = False
+        self._losses: list[float | Snapshot] = []
+        self._discard()
+
+    def _discard(self) -> None:
+        """Forgets the step's gradients: zeroed before an update, they had no effect.
+
+        GradScaler leaves an update out when a gradient overflows.
+        """
+        self._gradients: list[dict[str, Snapshot]] = []
+        self._activations: list[dict[str, Snapshot]] = []
+        self._has_new_forward = True
+        self._batch_size: int | None = None
+
+    def _begin_training(self) -> None:
+        self._is_begun = True
+        self._submit()
+
+    def _on_forward(self, inputs: tuple) -> None:
+        if self._probing is not None or not (self._model.training and torch.is_grad_enabled()):
+            return
+        self._begin_training()
+        self._has_new_forward = True
+        self._activations.append({})
+        if self._batch_size is None:
+            self._batch_size = batch_size(inputs)
+
+    def _on_output(self, module: nn.Module, name: str, sources: set[str], output: Any) -> None:
+        if self._probing is not None:
+            source = self._probing
+        elif self._is_streamed and module.training and self._activations:
+            source = ""
+        else:
+            return
+        if source not in sources:
+            return
+        if isinstance(output, (tuple, list)) and output:
+            output = output[0]
+        layer = _layer_name(name, source)
+        # Of a module called several times in a pass, as when checkpointing recomputes it, the
+        # first output counts.
+        if layer in self._activations[-1]:
+            return
+        if not isinstance(output, torch.Tensor) or output.dtype not in _FLOATS or not output.dim():
+            self._warn_once("layer %s: its output is no floating-point tensor", layer)
+            return
+        width = output[0].numel() if len(output) else 0
+        if not width or self._widths.setdefault(layer, width) != width:
+            self._warn_once("layer %s: samples that differ in size are left out", layer)
+            return
+        self._activations[-1][layer] = Snapshot(output)
+
+    def _on_gradient(self, name: str, gradient: torch.Tensor) -> None:
+        self._begin_training()
+        if not self._is_streamed:
+            return
+        # A tensor's hook runs once a backward pass: a second gradient is of another one. The
+        # forward pass tells them apart where they reach different parameters.
+        passes = self._gradients
+        if not passes or name in passes[-1] or self._has_new_forward:
+            passes.append({})
+            self._has_new_forward = False
+        if "gradients" in self._logs:
+            passes[-1][name] = Snapshot(gradient)
+        else:
+            passes[-1][name] = None
+
+    def _before_update(self, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        closure = args[0] if args else kwargs.get("closure")
+        if not callable(closure):
+            self._guard(self._end_optimizer_step)
+            return None
+
+        # The gradients come to be inside the closure. LBFGS calls it several times.
+        is_ended = False
+
+        def watched_closure() -> Any:
+            nonlocal is_ended
+            result = closure()
+            if not is_ended:
+                is_ended = True
+                self._guard(self._end_optimizer_step)
+            return result
+
+        if args:
+            return (watched_closure, *args[1:]), kwargs
+        return args, {**kwargs, "closure": watched_closure}
+
+    def _end_optimizer_step(self) -> None:
+        groups = self._own_groups()
+        self._end_step(float(groups[0]["lr"]), float(groups[0].get("weight_decay", 0.0)))
+
+    def _own_groups(self) -> list[dict[str, Any]]:
+        watched = {id(parameter) for parameter in self._parameters.values()}
+        groups = self._optimizer.param_groups
+        own = [g for g in groups if any(id(p) in watched for p in g["params"])] or groups
+        if any(g["lr"] != own[0]["lr"] for g in own) or any(
+            g.get("weight_decay", 0.0) != own[0].get("weight_decay", 0.0) for g in own
+        ):
+            self._warn_once(
+                "the parameter groups differ in learning rate or weight decay; predictions use "
+                "those of the first"
+            )
+        return own
+
+    def _end_step(self, learning_rate: float, weight_decay: float) -> None:
+        self._submit()
+        if self._is_streamed and self._gradients:
+            self._made = self._make_step(learning_rate, weight_decay)
+        self._step += 1
+        self._begin_step()
+
+    def _make_step(self, learning_rate: float, weight_decay: float) -> CapturedStep:
+        microbatches = len(self._gradients)
+        loss_scale = 1.0 if self._scaler is None else float(self._scaler.get_scale())
+        if self._accumulation == "mean":
+            loss_scale /= microbatches
+        begin = run_pb2.StepBegin(
+            step=self._step,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            microbatch_size=self._microbatch_size or self._batch_size or 1,
+            microbatches=microbatches,
+            loss_scale=loss_scale,
+        )
+        activations = self._activations
+        probed = self._probe()
+        if self._sender is None:
+            self._declare()
+
+        tensors = []
+        if "parameters" in self._logs:
+            tensors += [
+                CapturedTensor(self._parameter_ids[name], wire.WEIGHT, Snapshot(parameter))
+                for name, parameter in self._parameters.items()
+            ]
+        if "gradients" in self._logs:
+            tensors += [
+                CapturedTensor(self._parameter_ids[name], wire.GRADIENT, gradient, microbatch)
+                for microbatch, gradients in enumerate(self._gradients)
+                for name, gradient in gradients.items()
+            ]
+        # A forward pass without a backward pass is no microbatch.
+        for microbatch, outputs in enumerate(activations[:microbatches]):
+            tensors += self._activation_tensors(outputs, microbatch)
+        tensors += self._activation_tensors(probed, 0)
+        return CapturedStep(begin, tensors, self._losses)
+
+    def _activation_tensors(
+        self, outputs: dict[str, Snapshot], microbatch: int
+    ) -> list[CapturedTensor]:
+        tensors = []
+        for layer, output in outputs.items():
+            if layer in self._layer_ids:
+                tensors.append(
+                    CapturedTensor(self._layer_ids[layer], wire.ACTIVATION, output, microbatch)
+                )
+            else:
+                self._warn_once("layer %s: gave no output before the first step ended", layer)
+        return tensors
+
+    def _probe(self) -> dict[str, Snapshot]:
+        """Outputs of the layers for the probes that are due; all are at the first step."""
+        outputs: dict[str, Snapshot] = {}
+        for probe in self._probes:
+            if self._sender is not None and self._step % probe.every:
+                continue
+            trained, self._activations = self._activations, [{}]
+            self._probing = probe.name
+            try:
+                probe.run(self._model)
+                answers = self._activations[-1]
+            finally:
+                self._probing = None
+                self._activations = trained
+            for layer, output in answers.items():
+                if len(output.shape) and output.shape[0] == len(probe.ids):
+                    outputs[layer] = output
+                else:
+                    self._warn_once("layer %s: its output has not one row a sample", layer)
+                    self._widths.pop(layer, None)
+        return outputs
+
+    def _declare(self) -> None:
+        """Declares the run; only now are the widths of the layers known."""
+        probe_of = {
+            _layer_name(name, probe.name): probe.name
+            for probe in self._probes
+            for name, _ in self._model.named_modules()
+        }
+        layers = [
+            Layer(layer, width, probe_of.get(layer, "")) for layer, width in self._widths.items()
+        ]
+        rank, world_size = 0, 1
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            rank = torch.distributed.get_rank()
+            world_size = torch.distributed.get_world_size()
+        spec = run_spec(
+            self._run,
+            parameters={name: tuple(p.shape) for name, p in self._parameters.items()},
+            layers=layers,
+            symmetries=self._symmetries,
+            probe_sets=[ProbeSet(probe.name, probe.ids) for probe in self._probes],
+            optimizer=_describe(self._optimizer),
+            window_steps=self._window_steps,
+            rank=rank,
+            world_size=world_size,
+        )
+        self._layer_ids = {layer.name: layer.id for layer in spec.layers}
+        self._sender = Sender(self._connect, spec, self._queue_bytes, self._on_report)
+
+    def _log_loss(self, loss: float | torch.Tensor) -> None:
+        value = Snapshot(loss) if isinstance(loss, torch.Tensor) else float(loss)
+        if not self._is_begun and self._made is not None:
+            self._made.losses.append(value)
+            self._submit()
+        elif self._is_begun and self._is_streamed:
+            self._losses.append(value)
+
+    def _submit(self) -> None:
+        if self._made is not None:
+            self._sender.put(self._made)
+            self._made = None
+
+    def _on_report(self, report: report_pb2.StepReport) -> None:
+        self._latest_report = report
+        if self._user_on_report is not None:
+            self._user_on_report(report)
+
+
+def _select_parameters(
+    model: nn.Module, include: str | None, exclude: str | None
+) -> dict[str, nn.Parameter]:
+    return {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+        and parameter.dtype in _FLOATS
+        and (include is None or re.search(include, name))
+        and not (exclude is not None and re.search(exclude, name))
+    }
+
+
+def _select_modules(model: nn.Module, layers: Sequence[str] | None) -> list[str]:
+    modules = dict(model.named_modules())
+    if layers is not None:
+        if unknown := [name for name in layers if name not in modules]:
+            raise ValueError(f"layers: the model has no module named {', '.join(unknown)}")
+        return list(layers)
+    for types_ in (_ACTIVATION_MODULES, _LINEAR_MODULES):
+        if chosen := [name for name, module in modules.items() if isinstance(module, types_)]:
+            return chosen
+    return []
+
+
+def _layer_name(module: str, probe: str) -> str:
+    module = module or "output"
+    return f"{probe}:{module}" if probe else module
+
+
+def _describe(optimizer: torch.optim.Optimizer | None) -> run_pb2.Optimizer:
+    """The optimiser's family. A subclass may follow another rule, so types must be exact."""
+    if optimizer is None:
+        return run_pb2.Optimizer()
+    options = optimizer.defaults
+    kind, momentum, second_moment_decay = run_pb2.OPTIMIZER_KIND_OTHER, 0.0, 0.0
+    if options.get("maximize") or options.get("amsgrad") or options.get("dampening"):
+        pass
+    elif type(optimizer) is torch.optim.SGD:
+        momentum = options["momentum"]
+        kind = run_pb2.OPTIMIZER_KIND_MOMENTUM if momentum else run_pb2.OPTIMIZER_KIND_SGD
+    elif type(optimizer) in (torch.optim.Adam, torch.optim.AdamW):
+        momentum, second_moment_decay = (float(beta) for beta in options["betas"])
+        is_decoupled = options.get("decoupled_weight_decay", type(optimizer) is torch.optim.AdamW)
+        kind = run_pb2.OPTIMIZER_KIND_ADAMW if is_decoupled else run_pb2.OPTIMIZER_KIND_ADAM
+    return run_pb2.Optimizer(
+        kind=kind, momentum=momentum, second_moment_decay=second_moment_decay
+    )
+
+
+def _wrap_method(
+    instance: object,
+    name: str,
+    before: Callable[[tuple, dict], tuple[tuple, dict] | None],
+) -> Callable[[], None]:
+    """Calls `before` before a method of one object. Returns what undoes it."""
+    original = getattr(instance, name)
+
+    @functools.wraps(original)
+    def wrapper(self: object, *args: Any, **kwargs: Any) -> Any:
+        args, kwargs = before(args, kwargs) or (args, kwargs)
+        return original(*args, **kwargs)
+
+    # A bound method like the one it replaces: learning-rate schedulers take it apart.
+    wrapped = types.MethodType(wrapper, instance)
+    was_own = name in vars(instance)
+    setattr(instance, name, wrapped)
+
+    def undo() -> None:
+        # Someone who wrapped it again keeps our wrapper, which does nothing once closed.
+        if vars(instance).get(name) is not wrapped:
+            return
+        if was_own:
+            setattr(instance, name, original)
+        else:
+            delattr(instance, name)
+
+    return undo
