@@ -44,13 +44,17 @@ struct Declaration {
   uint64_t end;
 };
 
+// Sequences of bytes that encode one code point each; the third byte and the fourth, if there are
+// any, are from 0x80 to 0xbf.
 struct Utf8Range {
-  // The range of the first byte and of the second, and the number of all.
-  unsigned char first_low, first_high, second_low, second_high;
+  unsigned char first_low;
+  unsigned char first_high;
+  unsigned char second_low;
+  unsigned char second_high;
   size_t bytes;
 };
 
-// Unicode Standard, table 3-7.
+// Unicode Standard, table 3-7, without the single bytes.
 constexpr Utf8Range kUtf8Ranges[] = {{0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
                                      {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3},
                                      {0xee, 0xef, 0x80, 0xbf, 3}, {0xf0, 0xf0, 0x90, 0xbf, 4},
@@ -277,11 +281,11 @@ absl::StatusOr<Safetensors> ParseSafetensors(absl::string_view file) {
   if (file.size() < kLengthBytes) return Malformed("it ends within the header's length");
   const uint64_t header_bytes = LoadLittleEndian(file.substr(0, kLengthBytes));
   const absl::string_view rest = file.substr(kLengthBytes);
-  if (header_bytes > rest.size()) return Malformed("it ends within the header");
   if (header_bytes > kMaxHeaderBytes) {
     return Malformed(absl::StrCat("the header has ", header_bytes, " bytes; at most ",
                                   kMaxHeaderBytes, " are read"));
   }
+  if (header_bytes > rest.size()) return Malformed("it ends within the header");
   const absl::string_view json = rest.substr(0, header_bytes);
   const absl::string_view data = rest.substr(header_bytes);
   // JSON would let white space pass; the format does not.
