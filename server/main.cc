@@ -155,6 +155,8 @@ int main(int argc, char** argv) {
     Log("refused", {{"reason", absl::StrCat("--listen_address=", address, ": cannot listen")}});
     return EXIT_FAILURE;
   }
+  server->GetHealthCheckService()->SetServingStatus(
+      thermograd::v1::TrainingAnalysisService::service_full_name(), true);
   Log("listening", {{"grpc", absl::StrCat(address.substr(0, address.rfind(':')), ":", port)},
                     {"http", (*http)->address()},
                     {"simd", thermograd::kernels::SimdLevel()}});
