@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,8 +10,6 @@ from thermograd import wire
 from thermograd.snapshot import Snapshot
 from thermograd.v1 import report_pb2, run_pb2, tensor_pb2
 from thermograd.v1 import training_analysis_service_pb2 as service
-
-_log = logging.getLogger("thermograd")
 
 
 @dataclass

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+
+from thermograd.random_state import preserved_random_state
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,7 @@ class Probe:
         if self.every < 1:
             raise ValueError("Probe.every must be at least 1")
         samples = batch_size(self.inputs)
-        if samples != len(self.ids):
+        if not samples or samples != len(self.ids):
             raise ValueError(f"Probe {self.name!r} has {samples} samples and {len(self.ids)} ids")
 
     def run(self, model: nn.Module) -> None:
@@ -47,7 +49,7 @@ class Probe:
         parameter = next(model.parameters(), None)
         device = torch.device("cpu") if parameter is None else parameter.device
         inputs = _to(self.inputs, device)
-        with _evaluation(model), torch.no_grad(), _random_state(device):
+        with _evaluation(model), torch.no_grad(), preserved_random_state():
             if isinstance(inputs, Mapping):
                 model(**inputs)
             elif isinstance(inputs, tuple):
@@ -79,7 +81,7 @@ def _to(inputs: Any, device: torch.device) -> Any:
 
 
 @contextmanager
-def _evaluation(model: nn.Module):
+def _evaluation(model: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -87,7 +89,3 @@ def _evaluation(model: nn.Module):
     finally:
         for module, training in modes:
             module.training = training
-
-
-def _random_state(device: torch.device):
-    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])

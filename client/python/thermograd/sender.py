@@ -19,12 +19,12 @@ from thermograd.v1 import training_analysis_service_pb2_grpc as service_grpc
 
 _log = logging.getLogger("thermograd")
 
-# The server may accept the same bytes later. Every other status would only come again.
+# The server may accept the same bytes later. Every other status would only come again; after
+# ABORTED, another trainer streams a run of this name, and the two would oust each other for ever.
 _TRANSIENT = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.UNKNOWN,
-        grpc.StatusCode.ABORTED,
         grpc.StatusCode.CANCELLED,
         grpc.StatusCode.DEADLINE_EXCEEDED,
         grpc.StatusCode.INTERNAL,
@@ -53,15 +53,22 @@ class Step(Protocol):
 
 @dataclass(frozen=True)
 class Stats:
-    """Counts of a watched run since its start."""
+    """Counts of a watched run since its start.
 
+    Every captured step is acknowledged, dropped, or still on its way.
+    """
+
+    #: Steps taken from the training.
+    captured_steps: int = 0
+    #: Steps whose figures the server has completed.
+    acknowledged_steps: int = 0
     #: Steps handed to gRPC whole, and bytes of their tensors; a step sent again counts again.
     sent_steps: int = 0
     sent_bytes: int = 0
     #: Steps that the server will never see, and bytes of their tensors.
     dropped_steps: int = 0
     dropped_bytes: int = 0
-    #: Bytes kept now, sent but unacknowledged ones included.
+    #: Bytes of tensors kept now, sent but unacknowledged ones included.
     queued_bytes: int = 0
     #: Times that the server accepted the run again.
     reconnects: int = 0
@@ -75,7 +82,7 @@ class Stats:
     hook_errors: int = 0
 
 
-@dataclass
+@dataclass(eq=False)
 class _SentStep:
     number: int
     byte_size: int
@@ -123,7 +130,7 @@ class Sender:
         self._is_closing = False
         self._has_overflowed = False
         self._call: grpc.Call | None = None
-        self._noticed: set[str] = set()
+        self._noticed: set[report_pb2.NoticeKind] = set()
 
         self._thread = threading.Thread(target=self._run, name="thermograd-sender", daemon=True)
         self._thread.start()
@@ -137,6 +144,7 @@ class Sender:
     def put(self, step: Step) -> None:
         """Queues a step."""
         with self._changed:
+            self._add(captured_steps=1)
             if self._stats.stopped or self._is_closing:
                 self._count_dropped(step.byte_size)
                 return
@@ -160,13 +168,16 @@ class Sender:
             self._is_closing = True
             self._changed.notify_all()
         self._thread.join(timeout)
-        if (call := self._call) is not None:
+        with self._changed:
+            call = self._call
+        if call is not None:
             call.cancel()
             self._thread.join(_CANCEL_SECONDS)
         with self._changed:
+            self._requeue()
             while self._waiting:
                 self._drop_waiting()
-            return not self._sent and not self._stats.dropped_steps
+            return not self._stats.dropped_steps
 
     def _is_idle(self) -> bool:
         return not self._waiting and not self._sent
@@ -233,13 +244,13 @@ class Sender:
                 )
 
     def _stop(self, reason: str) -> None:
-        _log.warning("the server refused the run, which is no longer streamed: %s", reason)
+        _log.error("the server refused the run, which is no longer streamed: %s", reason)
         self._stats = replace(self._stats, stopped=True)
         while self._waiting:
             self._drop_waiting()
 
     def _requeue(self) -> None:
-        """Makes the steps that the lost connection left unacknowledged wait again."""
+        """Makes the steps that a connection now over left unacknowledged wait again."""
         self._transmitting = None
         while self._sent:
             sent = self._sent.pop()
@@ -310,7 +321,7 @@ class Sender:
             except Exception as error:  # Of user data: the step is lost, the run is not.
                 _log.warning("step %d cannot be sent", step.number, exc_info=True)
                 with self._changed:
-                    if not session.is_over:
+                    if sent in self._sent:
                         self._sent.remove(sent)
                         self._add(queued_bytes=-step.byte_size)
                         self._count_dropped(step.byte_size)
@@ -338,9 +349,15 @@ class Sender:
                 self._on_report(response.step_report)
             except Exception:
                 self._count_callback_error()
-        elif which == "notice" and response.notice.text not in self._noticed:
-            self._noticed.add(response.notice.text)
-            _log.warning("the server says: %s", response.notice.text)
+        elif which == "notice":
+            # A gradient that has become NaN brings one with every step.
+            is_new = response.notice.kind not in self._noticed
+            self._noticed.add(response.notice.kind)
+            _log.log(
+                logging.WARNING if is_new else logging.DEBUG,
+                "the server says: %s",
+                response.notice.text,
+            )
 
     def _acknowledge(self, number: int) -> None:
         # Only progress makes a retry cheap: a step that ends every stream must not be sent fast.
@@ -348,6 +365,7 @@ class Sender:
         self._stats = replace(self._stats, last_acknowledged_step=number)
         while self._sent and self._sent[0].number <= number:
             sent = self._sent.popleft()
+            self._add(acknowledged_steps=1)
             if sent.step is not None:
                 self._add(queued_bytes=-sent.byte_size)
 

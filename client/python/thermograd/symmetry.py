@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from thermograd.declaration import LayerRescaling, NeuronRescaling, Symmetry
+from thermograd.random_state import preserved_random_state
 
 # f(lambda x) = lambda f(x) for lambda > 0, element by element. Exact types: a subclass may differ.
 _HOMOGENEOUS_MODULES = (nn.ReLU, nn.LeakyReLU, nn.Identity, nn.Dropout)
@@ -106,7 +107,8 @@ def _traced_pairs(model: nn.Module) -> list[tuple[str, str]] | None:
             if isinstance(tensor, nn.Parameter):
                 empty = nn.Parameter(empty, tensor.requires_grad)
             memo[id(tensor)] = empty
-        traced = torch.fx.symbolic_trace(copy.deepcopy(model, memo))
+        with preserved_random_state():
+            traced = torch.fx.symbolic_trace(copy.deepcopy(model, memo))
     except Exception:  # Whatever the model's own code makes of being traced.
         return None
     uses = Counter(node.target for node in traced.graph.nodes if node.op == "call_module")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import logging
+import os
 import re
 import threading
 import types
@@ -181,6 +183,8 @@ class Watcher:
         self._logs = logs
         self._log_freq = log_freq
         self._probes = tuple(probes)
+        if len({probe.name for probe in self._probes}) < len(self._probes):
+            raise ValueError("two probes have the same name")
         self._microbatch_size = microbatch_size
         self._accumulation = accumulation
         self._scaler = scaler
@@ -206,6 +210,8 @@ class Watcher:
 
         # Hooks of CUDA tensors run on autograd's threads.
         self._lock = threading.RLock()
+        # A forked process has no sender, and its copies of locks may be held for ever.
+        self._process = os.getpid()
         self._sender: Sender | None = None
         self._layer_ids: dict[str, int] = {}
         self._widths: dict[str, int] = {}
@@ -254,6 +260,8 @@ class Watcher:
         Returns True if the server has acknowledged every step. An unreachable server is tried once
         more, not until `timeout`.
         """
+        if os.getpid() != self._process:
+            return False
         with self._lock:
             if not self._is_closed:
                 self._guard(self._submit)
@@ -299,21 +307,22 @@ class Watcher:
         return chosen
 
     def _install(self, layers: dict[str, set[str]]) -> None:
-        self._undo.append(
-            self._model.register_forward_pre_hook(
-                lambda module, inputs: self._guard(self._on_forward, inputs)
-            ).remove
+        on_forward = _Hook(
+            lambda module, inputs, keywords=None: self._guard(self._on_forward, inputs, keywords)
         )
+        try:
+            handle = self._model.register_forward_pre_hook(on_forward, with_kwargs=True)
+        except TypeError:  # PyTorch 1
+            handle = self._model.register_forward_pre_hook(on_forward)
+        self._undo.append(handle.remove)
         for name, sources in layers.items():
-            self._undo.append(
-                self._model.get_submodule(name)
-                .register_forward_hook(
-                    lambda module, inputs, output, name=name, sources=sources: self._guard(
-                        self._on_output, module, name, sources, output
-                    )
+            on_output = _Hook(
+                lambda module, inputs, output, name=name, sources=sources: self._guard(
+                    self._on_output, module, name, sources, output
                 )
-                .remove
             )
+            handle = self._model.get_submodule(name).register_forward_hook(on_output)
+            self._undo.append(handle.remove)
         for name, parameter in self._parameters.items():
             self._undo.append(
                 parameter.register_hook(
@@ -341,6 +350,8 @@ class Watcher:
     # Hooks. They run inside training: nothing may be raised from them.
 
     def _guard(self, function: Callable[..., None], *args: Any) -> None:
+        if os.getpid() != self._process:
+            return
         try:
             with self._lock:
                 if not self._is_closed:
@@ -375,14 +386,14 @@ class Watcher:
         self._is_begun = True
         self._submit()
 
-    def _on_forward(self, inputs: tuple) -> None:
+    def _on_forward(self, inputs: tuple, keywords: dict[str, Any] | None) -> None:
         if self._probing is not None or not (self._model.training and torch.is_grad_enabled()):
             return
         self._begin_training()
         self._has_new_forward = True
         self._activations.append({})
         if self._batch_size is None:
-            self._batch_size = batch_size(inputs)
+            self._batch_size = batch_size((inputs, keywords or {}))
 
     def _on_output(self, module: nn.Module, name: str, sources: set[str], output: Any) -> None:
         if self._probing is not None:
@@ -464,21 +475,26 @@ class Watcher:
 
     def _end_step(self, learning_rate: float, weight_decay: float) -> None:
         self._submit()
-        if self._is_streamed and self._gradients:
-            self._made = self._make_step(learning_rate, weight_decay)
-        self._step += 1
-        self._begin_step()
+        try:
+            if self._is_streamed and self._gradients:
+                self._made = self._make_step(learning_rate, weight_decay)
+        finally:
+            self._step += 1
+            self._begin_step()
 
     def _make_step(self, learning_rate: float, weight_decay: float) -> CapturedStep:
         microbatches = len(self._gradients)
         loss_scale = 1.0 if self._scaler is None else float(self._scaler.get_scale())
         if self._accumulation == "mean":
             loss_scale /= microbatches
+        samples = self._microbatch_size or self._batch_size
+        if not samples:
+            self._warn_once("the size of microbatches is unknown: give watch(microbatch_size=...)")
         begin = run_pb2.StepBegin(
             step=self._step,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
-            microbatch_size=self._microbatch_size or self._batch_size or 1,
+            microbatch_size=samples or 1,
             microbatches=microbatches,
             loss_scale=loss_scale,
         )
@@ -522,23 +538,26 @@ class Watcher:
         """Outputs of the layers for the probes that are due; all are at the first step."""
         outputs: dict[str, Snapshot] = {}
         for probe in self._probes:
-            if self._sender is not None and self._step % probe.every:
-                continue
-            trained, self._activations = self._activations, [{}]
-            self._probing = probe.name
-            try:
-                probe.run(self._model)
-                answers = self._activations[-1]
-            finally:
-                self._probing = None
-                self._activations = trained
-            for layer, output in answers.items():
-                if len(output.shape) and output.shape[0] == len(probe.ids):
-                    outputs[layer] = output
-                else:
-                    self._warn_once("layer %s: its output has not one row a sample", layer)
-                    self._widths.pop(layer, None)
+            if self._sender is None or self._step % probe.every == 0:
+                # A probe that fails must not cost the step its gradients.
+                self._guard(self._run_probe, probe, outputs)
         return outputs
+
+    def _run_probe(self, probe: Probe, outputs: dict[str, Snapshot]) -> None:
+        trained, self._activations = self._activations, [{}]
+        self._probing = probe.name
+        try:
+            probe.run(self._model)
+            answers = self._activations[-1]
+        finally:
+            self._probing = None
+            self._activations = trained
+        for layer, output in answers.items():
+            if output.shape[0] == len(probe.ids):
+                outputs[layer] = output
+            else:
+                self._warn_once("layer %s: its output has not one row a sample", layer)
+                self._widths.pop(layer, None)
 
     def _declare(self) -> None:
         """Declares the run; only now are the widths of the layers known."""
@@ -587,6 +606,23 @@ class Watcher:
             self._user_on_report(report)
 
 
+class _Hook:
+    """A module's hook that stays behind when the module is copied or pickled.
+
+    A model must be as easily saved as without it, and loaded where this package is missing: its
+    place is taken by a function of Python's library that takes anything and does nothing.
+    """
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        self._function = function
+
+    def __call__(self, *args: Any) -> None:
+        self._function(*args)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return getattr, (contextlib.nullcontext(), "__exit__")
+
+
 def _select_parameters(
     model: nn.Module, include: str | None, exclude: str | None
 ) -> dict[str, nn.Parameter]:
@@ -595,6 +631,7 @@ def _select_parameters(
         for name, parameter in model.named_parameters()
         if parameter.requires_grad
         and parameter.dtype in _FLOATS
+        and parameter.numel()
         and (include is None or re.search(include, name))
         and not (exclude is not None and re.search(exclude, name))
     }
