@@ -29,6 +29,12 @@ v1::UndefinedReason ToProto(metrics::Undefined reason) {
       return v1::UNDEFINED_REASON_LIMIT;
     case metrics::Undefined::kOverflow:
       return v1::UNDEFINED_REASON_OVERFLOW;
+    case metrics::Undefined::kIncompleteShards:
+      return v1::UNDEFINED_REASON_INCOMPLETE_SHARDS;
+    case metrics::Undefined::kNoWeightDecay:
+      return v1::UNDEFINED_REASON_NO_WEIGHT_DECAY;
+    case metrics::Undefined::kNotConverged:
+      return v1::UNDEFINED_REASON_NOT_CONVERGED;
   }
   return v1::UNDEFINED_REASON_UNSPECIFIED;
 }
