@@ -30,7 +30,8 @@ statistics::RescalingSide SumSide(const std::vector<RescalingMember>& side, bool
 
 SymmetryAnalysis::SymmetryAnalysis(const RunDeclaration& declaration) : declaration_(declaration) {
   for (const DeclaredSymmetry& symmetry : declaration.symmetries) {
-    symmetries_.emplace_back(symmetry.name, symmetry.per_neuron, declaration.sgd,
+    symmetries_.emplace_back(symmetry.name, symmetry.per_neuron,
+                             declaration.optimizer.kind == metrics::Optimizer::Kind::kSgd,
                              declaration.window_steps);
   }
 }
