@@ -339,6 +339,7 @@ def test_optimizers_that_call_a_closure(recorder, as_keyword):
                 return loss
 
             first = optimizer.step(closure=closure) if as_keyword else optimizer.step(closure)
+            first = first.detach()
             watcher.log(loss=first)
             expected[-1] += (float(first),)
         assert watcher.stats.hook_errors == 0
