@@ -308,6 +308,9 @@ class Sender:
         yield service.StreamRunRequest(run_spec=spec)
         with self._changed:
             self._changed.wait_for(lambda: session.accepted is not None or session.is_over)
+            if session.accepted is None:
+                return
+            limits = session.accepted.limits
         while True:
             with self._changed:
                 if session.is_over:
@@ -325,7 +328,7 @@ class Sender:
                 self._sent.append(sent)
                 self._transmitting = sent
             try:
-                yield from step.requests(session.accepted.limits)
+                yield from step.requests(limits)
             except Exception as error:  # Of user data: the step is lost, the run is not.
                 _log.warning("step %d cannot be sent", step.number, exc_info=True)
                 with self._changed:

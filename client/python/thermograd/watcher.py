@@ -309,10 +309,10 @@ class Watcher:
     @staticmethod
     def _members(symmetry: Symmetry) -> set[str]:
         if isinstance(symmetry, NeuronRescaling):
-            members = {symmetry.incoming, symmetry.outgoing, symmetry.incoming_bias}
+            weights, bias = {symmetry.incoming, symmetry.outgoing}, symmetry.incoming_bias
         else:
-            members = {symmetry.first, symmetry.second, symmetry.first_bias}
-        return members - {None}
+            weights, bias = {symmetry.first, symmetry.second}, symmetry.first_bias
+        return weights if bias is None else weights | {bias}
 
     def _modules_to_watch(self, layers: Sequence[str] | None) -> dict[str, set[str]]:
         """For each module the probes that look at it, "" standing for training batches."""
@@ -330,10 +330,11 @@ class Watcher:
         on_forward = _Hook(
             lambda module, inputs, keywords=None: self._guard(self._on_forward, inputs, keywords)
         )
+        register: Callable[..., Any] = self._model.register_forward_pre_hook
         try:
-            handle = self._model.register_forward_pre_hook(on_forward, with_kwargs=True)
+            handle = register(on_forward, with_kwargs=True)
         except TypeError:  # PyTorch 1
-            handle = self._model.register_forward_pre_hook(on_forward)
+            handle = register(on_forward)
         self._undo.append(handle.remove)
         for name, sources in layers.items():
             on_output = _Hook(
@@ -357,7 +358,8 @@ class Watcher:
             self._guard(self._discard)
 
         # Not the pre-hooks of PyTorch 2: one way for all versions.
-        self._undo.append(_wrap_method(optimizer, "step", self._before_update))
+        before_update = functools.partial(self._before_update, optimizer)
+        self._undo.append(_wrap_method(optimizer, "step", before_update))
         self._undo.append(_wrap_method(optimizer, "zero_grad", before_zero_grad))
 
     # Hooks. They run inside training: nothing may be raised from them.
@@ -415,7 +417,7 @@ class Watcher:
         self._is_begun = True
         self._submit()
 
-    def _on_forward(self, inputs: tuple, keywords: dict[str, Any] | None) -> None:
+    def _on_forward(self, inputs: _Args, keywords: _Keywords | None) -> None:
         if self._probing is not None or not (self._model.training and torch.is_grad_enabled()):
             return
         self._begin_training()
@@ -461,10 +463,12 @@ class Watcher:
             self._has_new_forward = False
         passes[-1][name] = Snapshot(gradient) if "gradients" in self._logs else None
 
-    def _before_update(self, args: _Args, kwargs: _Keywords) -> tuple[_Args, _Keywords] | None:
+    def _before_update(
+        self, optimizer: torch.optim.Optimizer, args: _Args, kwargs: _Keywords
+    ) -> tuple[_Args, _Keywords] | None:
         closure = args[0] if args else kwargs.get("closure")
         if not callable(closure):
-            self._guard(self._end_optimizer_step)
+            self._guard(self._end_optimizer_step, optimizer)
             return None
 
         # The gradients come to be inside the closure. LBFGS calls it several times, the first time
@@ -478,20 +482,20 @@ class Watcher:
                     return closure()
             result = closure()
             is_ended = True
-            self._guard(self._end_optimizer_step)
+            self._guard(self._end_optimizer_step, optimizer)
             return result
 
         if args:
             return (watched_closure, *args[1:]), kwargs
         return args, {**kwargs, "closure": watched_closure}
 
-    def _end_optimizer_step(self) -> None:
-        groups = self._own_groups()
+    def _end_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        groups = self._own_groups(optimizer)
         self._end_step(float(groups[0]["lr"]), float(groups[0].get("weight_decay", 0.0)))
 
-    def _own_groups(self) -> list[dict[str, Any]]:
+    def _own_groups(self, optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
         watched = {id(parameter) for parameter in self._parameters.values()}
-        groups = self._optimizer.param_groups
+        groups = optimizer.param_groups
         own = [g for g in groups if any(id(p) in watched for p in g["params"])] or groups
         if any(g["lr"] != own[0]["lr"] for g in own) or any(
             g.get("weight_decay", 0.0) != own[0].get("weight_decay", 0.0) for g in own
@@ -618,6 +622,7 @@ class Watcher:
         self._sender = Sender(self._connect, spec, self._queue_bytes, self._on_report)
 
     def _log_loss(self, loss: float | torch.Tensor) -> None:
+        value: float | Snapshot
         value = Snapshot(loss) if isinstance(loss, torch.Tensor) else float(loss)
         if not self._is_begun and self._made is not None:
             self._made.losses.append(value)
@@ -627,7 +632,7 @@ class Watcher:
             self._warn_once("a loss given before any forward pass in training mode is left out")
 
     def _submit(self) -> None:
-        if self._made is not None:
+        if self._sender is not None and self._made is not None:
             self._sender.put(self._made)
             self._made = None
 
