@@ -27,7 +27,11 @@ constexpr const char* kUndefined[] = {"too_few_microbatches",
                                       "optimizer_not_covered",
                                       "different_samples",
                                       "limit",
-                                      "overflow"};
+                                      "overflow",
+                                      "incomplete_shards",
+                                      "no_weight_decay",
+                                      "not_converged"};
+static_assert(std::size(kUndefined) == metrics::kUndefinedReasons);
 
 class Family {
  public:

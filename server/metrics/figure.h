@@ -1,6 +1,7 @@
 #ifndef THERMOGRAD_METRICS_FIGURE_H_
 #define THERMOGRAD_METRICS_FIGURE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -21,7 +22,11 @@ enum class Undefined {
   kDifferentSamples,
   kLimit,
   kOverflow,
+  kIncompleteShards,
+  kNoWeightDecay,
+  kNotConverged,
 };
+inline constexpr size_t kUndefinedReasons = 13;
 
 /// A finite number, or the reason why there is none.
 using Result = std::variant<double, Undefined>;

@@ -169,11 +169,15 @@ class Checker {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<RescalingMember> Member(const std::string& field, uint32_t id, NeuronAxis axis) {
-    const auto found = declaration_.parameter_of_id.find(id);
+  absl::StatusOr<RescalingMember> Member(const std::string& field, const v1::Member& member,
+                                         NeuronAxis axis) {
+    const auto found = declaration_.parameter_of_id.find(member.parameter_id());
     if (found == declaration_.parameter_of_id.end()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(field, ": ", id, " is no id of run_spec.parameters"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          field, ".parameter_id: ", member.parameter_id(), " is no id of run_spec.parameters"));
+    }
+    if (member.first_row() != 0 || member.rows() != 0 || member.transposed()) {
+      return absl::UnimplementedError(absl::StrCat(field, ": must be a whole parameter"));
     }
     DeclaredParameter& parameter = declaration_.parameters[found->second];
     parameter.in_symmetry = true;
@@ -190,14 +194,14 @@ class Checker {
     const size_t hidden = symmetry.first[0].rows;
     for (const RescalingMember& member : symmetry.first) {
       if (member.rows != hidden) {
-        return absl::InvalidArgumentError(absl::StrCat(field, ".incoming_bias_id: '",
+        return absl::InvalidArgumentError(absl::StrCat(field, ".incoming_bias: '",
                                                        NameOf(member), "' has ", member.rows,
                                                        " elements for ", hidden, " neurons"));
       }
     }
     const DeclaredParameter& outgoing = declaration_.parameters[symmetry.second[0].parameter];
     if (outgoing.shape.size() != 2 || outgoing.shape[1] != hidden) {
-      return absl::InvalidArgumentError(absl::StrCat(field, ".outgoing_id: '", outgoing.name,
+      return absl::InvalidArgumentError(absl::StrCat(field, ".outgoing: '", outgoing.name,
                                                      "' must be a matrix with ", hidden,
                                                      " columns, one a hidden neuron"));
     }
@@ -223,9 +227,9 @@ class Checker {
       }
       DeclaredSymmetry declared{
           .name = symmetry.name(), .per_neuron = false, .first = {}, .second = {}};
-      const auto add = [&](const char* member, uint32_t id, NeuronAxis axis,
+      const auto add = [&](const char* name, const v1::Member& member, NeuronAxis axis,
                            std::vector<RescalingMember>* side) {
-        absl::StatusOr<RescalingMember> checked = Member(absl::StrCat(field, member), id, axis);
+        absl::StatusOr<RescalingMember> checked = Member(absl::StrCat(field, name), member, axis);
         if (checked.ok()) side->push_back(*checked);
         return checked.status();
       };
@@ -234,29 +238,29 @@ class Checker {
         const v1::NeuronRescaling& neurons = symmetry.neuron_rescaling();
         field += ".neuron_rescaling";
         declared.per_neuron = true;
-        status = add(".incoming_id", neurons.incoming_id(), NeuronAxis::kRows, &declared.first);
-        if (status.ok() && neurons.has_incoming_bias_id()) {
-          status = add(".incoming_bias_id", neurons.incoming_bias_id(), NeuronAxis::kRows,
+        status = add(".incoming", neurons.incoming(), NeuronAxis::kRows, &declared.first);
+        if (status.ok() && neurons.has_incoming_bias()) {
+          status = add(".incoming_bias", neurons.incoming_bias(), NeuronAxis::kRows,
                        &declared.first);
         }
         if (status.ok()) {
           status =
-              add(".outgoing_id", neurons.outgoing_id(), NeuronAxis::kColumns, &declared.second);
+              add(".outgoing", neurons.outgoing(), NeuronAxis::kColumns, &declared.second);
         }
         if (status.ok()) status = CheckNeurons(field, declared);
       } else if (symmetry.has_layer_rescaling()) {
         const v1::LayerRescaling& layers = symmetry.layer_rescaling();
         field += ".layer_rescaling";
-        status = add(".first_id", layers.first_id(), NeuronAxis::kWhole, &declared.first);
-        if (status.ok() && layers.has_first_bias_id()) {
+        status = add(".first", layers.first(), NeuronAxis::kWhole, &declared.first);
+        if (status.ok() && layers.has_first_bias()) {
           status =
-              add(".first_bias_id", layers.first_bias_id(), NeuronAxis::kWhole, &declared.first);
+              add(".first_bias", layers.first_bias(), NeuronAxis::kWhole, &declared.first);
         }
         if (status.ok()) {
-          status = add(".second_id", layers.second_id(), NeuronAxis::kWhole, &declared.second);
+          status = add(".second", layers.second(), NeuronAxis::kWhole, &declared.second);
         }
       } else {
-        status = absl::InvalidArgumentError(field + ".kind: must be set");
+        status = absl::InvalidArgumentError(field + ".kind: must be set to a kind that is served");
       }
       if (!status.ok()) return status;
       declaration_.symmetries.push_back(std::move(declared));

@@ -29,6 +29,12 @@ v1::UndefinedReason ToProto(metrics::Undefined reason) {
       return v1::UNDEFINED_REASON_LIMIT;
     case metrics::Undefined::kOverflow:
       return v1::UNDEFINED_REASON_OVERFLOW;
+    case metrics::Undefined::kIncompleteShards:
+      return v1::UNDEFINED_REASON_INCOMPLETE_SHARDS;
+    case metrics::Undefined::kNoWeightDecay:
+      return v1::UNDEFINED_REASON_NO_WEIGHT_DECAY;
+    case metrics::Undefined::kNotConverged:
+      return v1::UNDEFINED_REASON_NOT_CONVERGED;
   }
   return v1::UNDEFINED_REASON_UNSPECIFIED;
 }
@@ -49,11 +55,29 @@ v1::StreamRunResponse RunAccepted(const Limits& limits, uint32_t window_steps) {
   return response;
 }
 
-v1::StreamRunResponse Notice(v1::NoticeKind kind, std::string text, std::optional<uint64_t> step) {
+v1::StreamRunResponse Notice(AnalysisNotice notice, uint64_t step) {
   v1::StreamRunResponse response;
-  response.mutable_notice()->set_kind(kind);
-  response.mutable_notice()->set_text(std::move(text));
-  if (step) response.mutable_notice()->set_step(*step);
+  v1::Notice* out = response.mutable_notice();
+  switch (notice.kind) {
+    case AnalysisNotice::Kind::kDropped:
+      out->set_kind(v1::NOTICE_KIND_DROPPED);
+      break;
+    case AnalysisNotice::Kind::kNotComparable:
+      out->set_kind(v1::NOTICE_KIND_NOT_COMPARABLE);
+      break;
+    case AnalysisNotice::Kind::kNonFinite:
+      out->set_kind(v1::NOTICE_KIND_NON_FINITE);
+      break;
+  }
+  out->set_text(std::move(notice.text));
+  out->set_step(step);
+  return response;
+}
+
+v1::StreamRunResponse DrainingNotice() {
+  v1::StreamRunResponse response;
+  response.mutable_notice()->set_kind(v1::NOTICE_KIND_DRAINING);
+  response.mutable_notice()->set_text("The server is about to stop: it finishes the open step.");
   return response;
 }
 

@@ -2,11 +2,11 @@
 #define THERMOGRAD_SERVICE_MESSAGES_H_
 
 #include <cstdint>
-#include <optional>
 #include <string>
 
 #include "metrics/figure.h"
 #include "service/limits.h"
+#include "service/step.h"
 #include "thermograd/v1/report.pb.h"
 #include "thermograd/v1/training_analysis_service.pb.h"
 
@@ -40,7 +40,8 @@ void WriteFigures(const metrics::Figures& figures, Message* message) {
 }
 
 v1::StreamRunResponse RunAccepted(const Limits& limits, uint32_t window_steps);
-v1::StreamRunResponse Notice(v1::NoticeKind kind, std::string text, std::optional<uint64_t> step);
+v1::StreamRunResponse Notice(AnalysisNotice notice, uint64_t step);
+v1::StreamRunResponse DrainingNotice();
 v1::StreamRunResponse Acknowledgement(uint64_t step);
 
 /// Every metric of the catalogue.

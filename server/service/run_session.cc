@@ -7,7 +7,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "metrics/representation_similarity.h"
 #include "service/messages.h"
 
 namespace thermograd::service {
@@ -52,17 +51,12 @@ void CountNonFiniteOf(std::span<const T> values, statistics::NonFinite* counts) 
   counts->Merge({.nans = moments.nans, .infinities = moments.infinities});
 }
 
-std::vector<metrics::Label> PairLabels(const std::string& layer, const std::string& other) {
-  return {{"layer", layer}, {"other", other}};
+std::optional<Undefined> UndefinedIf(const statistics::NonFinite& counts) {
+  if (counts.any()) return Undefined::kNonFiniteInput;
+  return std::nullopt;
 }
 
 }  // namespace
-
-struct RunSession::Representation {
-  size_t layer;
-  std::shared_ptr<const statistics::Gram> gram;
-  std::vector<statistics::Gram> batches;  // Gram matrices of the microbatches, if there are several
-};
 
 RunSession::RunSession(const Environment& environment, std::function<void()> supersede)
     : environment_(environment),
@@ -112,10 +106,9 @@ absl::Status RunSession::ReceiveRunSpec(const v1::RunSpec& spec,
   parameter_windows_.assign(declaration_->parameters.size(),
                             statistics::Window<metrics::GradientStep>(declaration_->window_steps));
   run_window_.emplace(declaration_->window_steps);
-  for (const DeclaredSymmetry& symmetry : declaration_->symmetries) {
-    symmetries_.emplace_back(symmetry.name, symmetry.per_neuron, declaration_->sgd,
-                             declaration_->window_steps);
-  }
+  symmetries_.emplace(*declaration_);
+  representations_.emplace(*declaration_, environment_.limits.max_cross_run_pairs,
+                           environment_.probes);
   stream_ = environment_.runs->Open(declaration_->run, declaration_->rank, declaration_->world_size,
                                     std::move(supersede_));
   responses->push_back(RunAccepted(environment_.limits, declaration_->window_steps));
@@ -313,17 +306,20 @@ absl::Status RunSession::ReceiveActivations(const v1::TensorChunk& chunk,
                                                    absl::StrJoin(chunk.shape(), ","), "] for '",
                                                    layer.name, "' of width ", layer.width));
   }
-  if (!state.activations) state.activations = Activations{};
-  Activations& activations = *state.activations;
+  if (!state.activations) {
+    state.activations = LayerActivations{};
+    state.activations->layer = found->second;
+  }
+  LayerActivations& activations = *state.activations;
   const uint32_t batches = layer.probe_set ? 1 : step_->begin.microbatches();
-  const bool starts = activations.next_element == 0;
+  const bool starts = state.next_element == 0;
   const size_t batch = activations.batch_rows.size() - (starts ? 0 : 1);
   if (chunk.microbatch() >= batches || activations.complete) {
     return absl::InvalidArgumentError(absl::StrCat("chunk.microbatch: ", chunk.microbatch(),
                                                    " of '", layer.name, "', which has ", batches));
   }
-  if (chunk.microbatch() != batch || chunk.offset() != activations.next_element) {
-    return OutOfOrder(layer.name, chunk, batch, activations.next_element);
+  if (chunk.microbatch() != batch || chunk.offset() != state.next_element) {
+    return OutOfOrder(layer.name, chunk, batch, state.next_element);
   }
   if (starts) {
     const uint64_t rows = activations.values.size() / layer.width + samples;
@@ -364,9 +360,9 @@ absl::Status RunSession::ReceiveActivations(const v1::TensorChunk& chunk,
   } else {
     add(elements.floats);
   }
-  activations.next_element += elements.size();
-  if (activations.next_element == batch_elements) {
-    activations.next_element = 0;
+  state.next_element += elements.size();
+  if (state.next_element == batch_elements) {
+    state.next_element = 0;
     activations.complete = activations.batch_rows.size() == batches;
   }
   step_->has_activations = true;
@@ -412,10 +408,11 @@ void RunSession::CountNonFinite(std::vector<v1::StreamRunResponse>* responses) {
                          const statistics::NonFinite& found) {
     if (!found.any()) return;
     non_finite_[name].Merge(found);
-    responses->push_back(Notice(v1::NOTICE_KIND_NON_FINITE,
-                                absl::StrCat("The ", what, " of '", name, "' hold ", found.nans,
-                                             " NaN and ", found.infinities, " infinite elements."),
-                                step_->begin.step()));
+    responses->push_back(
+        Notice({AnalysisNotice::Kind::kNonFinite,
+                absl::StrCat("The ", what, " of '", name, "' hold ", found.nans, " NaN and ",
+                             found.infinities, " infinite elements.")},
+               step_->begin.step()));
   };
   for (size_t i = 0; i < step_->parameters.size(); ++i) {
     const ParameterStep& state = step_->parameters[i];
@@ -478,168 +475,37 @@ void RunSession::AnalyzeGradients(Figures* figures) {
 }
 
 void RunSession::AnalyzeSymmetries(Figures* figures) {
-  const metrics::SymmetryStepContext context{.step = step_->begin.step(),
-                                             .learning_rate = step_->begin.learning_rate(),
-                                             .weight_decay = step_->begin.weight_decay()};
-  for (size_t s = 0; s < symmetries_.size(); ++s) {
-    const DeclaredSymmetry& symmetry = declaration_->symmetries[s];
-    std::optional<Undefined> undefined;
-    bool has_weights = true;
-    const auto check = [&](const std::vector<RescalingMember>& side) {
-      for (const RescalingMember& member : side) {
-        const ParameterStep& state = step_->parameters[member.parameter];
-        if (!state.gradient || !state.gradient->complete()) {
-          undefined = Undefined::kMissingTensor;
-        } else if (state.gradient->non_finite().any() ||
-                   (state.weight &&
-                    state.weight->moments.nans + state.weight->moments.infinities > 0)) {
-          undefined = Undefined::kNonFiniteInput;
-        }
-        has_weights = has_weights && state.weight && state.weight->complete;
-      }
-    };
-    check(symmetry.first);
-    check(symmetry.second);
-    if (undefined) {
-      symmetries_[s].SkipStep(*undefined, figures);
-      continue;
+  std::vector<ParameterElements> parameters(step_->parameters.size());
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    if (!declaration_->parameters[i].in_symmetry) continue;
+    ParameterStep& state = step_->parameters[i];
+    if (state.gradient && state.gradient->complete()) {
+      parameters[i].gradient.undefined = UndefinedIf(state.gradient->non_finite());
+      parameters[i].gradient.values = state.gradient->Mean();
     }
-    const auto sum = [&](const std::vector<RescalingMember>& side) {
-      std::optional<statistics::RescalingSide> total;
-      for (const RescalingMember& member : side) {
-        const ParameterStep& state = step_->parameters[member.parameter];
-        statistics::RescalingSide part = statistics::SumRescalingSide(
-            state.gradient->Mean(),
-            has_weights ? std::span<const double>(state.weight->values) : std::span<const double>(),
-            member.rows, member.columns, member.axis);
-        if (total) {
-          total->Merge(part);
-        } else {
-          total = std::move(part);
-        }
-      }
-      return *std::move(total);
-    };
-    symmetries_[s].AddStep(context, {.first = sum(symmetry.first), .second = sum(symmetry.second)},
-                           figures);
+    if (state.weight && state.weight->complete) {
+      parameters[i].weight.undefined = UndefinedIf(
+          {.nans = state.weight->moments.nans, .infinities = state.weight->moments.infinities});
+      parameters[i].weight.values = std::move(state.weight->values);
+    }
   }
+  symmetries_->AddStep({.step = step_->begin.step(),
+                        .learning_rate = step_->begin.learning_rate(),
+                        .weight_decay = step_->begin.weight_decay()},
+                       parameters, figures);
 }
 
 void RunSession::AnalyzeRepresentations(Figures* figures,
                                         std::vector<v1::StreamRunResponse>* responses) {
-  std::vector<Representation> representations;
-  for (size_t i = 0; i < step_->layers.size(); ++i) {
-    const DeclaredLayer& layer = declaration_->layers[i];
-    // A layer without activations in a step is the rule (probes come every n-th step): no figure.
-    if (!step_->layers[i].activations) continue;
-    const Activations& activations = *step_->layers[i].activations;
-    const std::vector<metrics::Label> labels = {{"layer", layer.name}};
-    if (!activations.complete || activations.non_finite.any()) {
-      figures->push_back(
-          {"thermograd_effective_rank", labels,
-           activations.complete ? Undefined::kNonFiniteInput : Undefined::kMissingTensor});
-      continue;
-    }
-    const size_t rows = activations.values.size() / layer.width;
-    Representation representation{.layer = i, .gram = nullptr, .batches = {}};
-    representation.gram = std::make_shared<const statistics::Gram>(
-        statistics::CentredGram(activations.values, rows, layer.width));
-    if (activations.batch_rows.size() > 1) {
-      const double* batch = activations.values.data();
-      for (const size_t batch_rows : activations.batch_rows) {
-        const size_t elements = batch_rows * layer.width;
-        representation.batches.push_back(
-            statistics::CentredGram({batch, elements}, batch_rows, layer.width));
-        batch += elements;
-      }
-    }
-    figures->push_back({"thermograd_effective_rank", labels,
-                        metrics::EffectiveRank(activations.values, rows, layer.width)});
-    if (layer.probe_set) CompareWithOtherRuns(i, representation.gram, figures, responses);
-    representations.push_back(std::move(representation));
+  std::vector<LayerActivations> layers;
+  for (LayerStep& state : step_->layers) {
+    if (state.activations) layers.push_back(*std::move(state.activations));
   }
-  for (size_t a = 0; a < representations.size(); ++a) {
-    for (size_t b = a + 1; b < representations.size(); ++b) {
-      const Representation& x = representations[a];
-      const Representation& y = representations[b];
-      const DeclaredLayer& layer = declaration_->layers[x.layer];
-      const DeclaredLayer& other = declaration_->layers[y.layer];
-      if (layer.probe_set != other.probe_set) continue;
-      const auto labels = PairLabels(layer.name, other.name);
-      const bool same_batches = step_->layers[x.layer].activations->batch_rows ==
-                                step_->layers[y.layer].activations->batch_rows;
-      if (!same_batches) {
-        for (const char* name : {"thermograd_cka_ratio", "thermograd_cka_unbiased_ratio",
-                                 "thermograd_cka_minibatch_ratio"}) {
-          figures->push_back({name, labels, Undefined::kDifferentSamples});
-        }
-        continue;
-      }
-      figures->push_back({"thermograd_cka_ratio", labels, metrics::BiasedCka(*x.gram, *y.gram)});
-      figures->push_back(
-          {"thermograd_cka_unbiased_ratio", labels, metrics::UnbiasedCka(*x.gram, *y.gram)});
-      // A probe set has no minibatches.
-      if (layer.probe_set) continue;
-      statistics::HsicSums sums;
-      bool enough = true;
-      const size_t batches = std::max<size_t>(x.batches.size(), 1);
-      for (size_t m = 0; m < batches && enough; ++m) {
-        const statistics::Gram& k = x.batches.empty() ? *x.gram : x.batches[m];
-        const statistics::Gram& l = y.batches.empty() ? *y.gram : y.batches[m];
-        enough = k.n >= 4;
-        if (enough) sums.Merge(statistics::UnbiasedHsic(k, l));
-      }
-      if (!enough) {
-        figures->push_back({"thermograd_cka_minibatch_ratio", labels, Undefined::kTooFewSamples});
-        continue;
-      }
-      auto& window = minibatch_windows_.try_emplace({x.layer, y.layer}, declaration_->window_steps)
-                         .first->second;
-      window.Push(sums);
-      statistics::HsicSums total;
-      for (const statistics::HsicSums& entry : window.entries()) total.Merge(entry);
-      figures->push_back({"thermograd_cka_minibatch_ratio", labels, metrics::Cka(total)});
-    }
+  std::vector<AnalysisNotice> notices;
+  representations_->AddStep(layers, figures, &notices);
+  for (AnalysisNotice& notice : notices) {
+    responses->push_back(Notice(notice, step_->begin.step()));
   }
-}
-
-void RunSession::CompareWithOtherRuns(size_t layer,
-                                      const std::shared_ptr<const statistics::Gram>& gram,
-                                      Figures* figures,
-                                      std::vector<v1::StreamRunResponse>* responses) {
-  const DeclaredProbeSet& set = declaration_->probe_sets[*declaration_->layers[layer].probe_set];
-  const std::string& name = declaration_->layers[layer].name;
-  uint32_t pairs = 0;
-  for (const ProbeEntry& other : environment_.probes->Others(set.name, declaration_->run)) {
-    const std::vector<metrics::Label> labels = {
-        {"layer", name}, {"other_run", other.run}, {"other_layer", other.layer}};
-    metrics::Result biased = Undefined::kDifferentSamples;
-    metrics::Result unbiased = Undefined::kDifferentSamples;
-    if (other.fingerprint == set.fingerprint && other.gram->n == gram->n) {
-      if (pairs++ < environment_.limits.max_cross_run_pairs) {
-        biased = metrics::BiasedCka(*gram, *other.gram);
-        unbiased = metrics::UnbiasedCka(*gram, *other.gram);
-      } else {
-        biased = unbiased = Undefined::kLimit;
-      }
-    } else if (std::string& told = refused_fingerprints_[other.run];
-               told != other.fingerprint || told.empty()) {
-      told = other.fingerprint;
-      responses->push_back(Notice(v1::NOTICE_KIND_NOT_COMPARABLE,
-                                  absl::StrCat("Run '", other.run,
-                                               "' has another fingerprint or number of samples "
-                                               "for probe set '",
-                                               set.name, "': the runs are not compared."),
-                                  step_->begin.step()));
-    }
-    figures->push_back({"thermograd_cross_run_cka_ratio", labels, biased});
-    figures->push_back({"thermograd_cross_run_cka_unbiased_ratio", labels, unbiased});
-  }
-  environment_.probes->Put({.probe_set = set.name,
-                            .fingerprint = set.fingerprint,
-                            .run = declaration_->run,
-                            .layer = name,
-                            .gram = gram});
 }
 
 }  // namespace thermograd::service

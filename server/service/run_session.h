@@ -11,16 +11,17 @@
 
 #include "absl/status/status.h"
 #include "metrics/entropic_force.h"
-#include "metrics/symmetry_breaking.h"
 #include "service/admission.h"
 #include "service/declaration.h"
 #include "service/decode.h"
 #include "service/limits.h"
 #include "service/probe_board.h"
+#include "service/representation_analysis.h"
 #include "service/run_registry.h"
 #include "service/service_counters.h"
+#include "service/step.h"
+#include "service/symmetry_analysis.h"
 #include "statistics/gradient.h"
-#include "statistics/representation.h"
 #include "thermograd/v1/training_analysis_service.pb.h"
 
 namespace thermograd::service {
@@ -58,13 +59,6 @@ class RunSession {
     kernels::Moments moments;
     std::vector<double> values;  // only where a symmetry needs them
   };
-  struct Activations {
-    std::vector<size_t> batch_rows;  // rows of each microbatch, declared by its first chunk
-    size_t next_element = 0;         // of the microbatch that is being received
-    std::vector<double> values;
-    bool complete = false;
-    statistics::NonFinite non_finite;
-  };
   struct ParameterStep {
     std::optional<statistics::GradientAccumulator> gradient;
     std::optional<Weight> weight;
@@ -72,7 +66,8 @@ class RunSession {
     v1::DataType weight_type = v1::DATA_TYPE_UNSPECIFIED;
   };
   struct LayerStep {
-    std::optional<Activations> activations;
+    std::optional<LayerActivations> activations;
+    size_t next_element = 0;  // of the microbatch that is being received
     v1::DataType type = v1::DATA_TYPE_UNSPECIFIED;
   };
   struct Step {
@@ -81,9 +76,6 @@ class RunSession {
     std::vector<LayerStep> layers;
     bool has_activations = false;
   };
-  /// Representations of one layer in the step that is being closed.
-  struct Representation;
-  using PairKey = std::pair<size_t, size_t>;
 
   absl::Status ReceiveRunSpec(const v1::RunSpec& spec,
                               std::vector<v1::StreamRunResponse>* responses);
@@ -102,9 +94,6 @@ class RunSession {
   void AnalyzeSymmetries(metrics::Figures* figures);
   void AnalyzeRepresentations(metrics::Figures* figures,
                               std::vector<v1::StreamRunResponse>* responses);
-  void CompareWithOtherRuns(size_t layer, const std::shared_ptr<const statistics::Gram>& gram,
-                            metrics::Figures* figures,
-                            std::vector<v1::StreamRunResponse>* responses);
   void CountNonFinite(std::vector<v1::StreamRunResponse>* responses);
 
   const Environment environment_;
@@ -118,10 +107,9 @@ class RunSession {
   Decoder decoder_;
   std::vector<statistics::Window<metrics::GradientStep>> parameter_windows_;
   std::optional<statistics::Window<metrics::RunStep>> run_window_;
-  std::vector<metrics::RescalingSymmetry> symmetries_;
-  std::map<PairKey, statistics::Window<statistics::HsicSums>> minibatch_windows_;
+  std::optional<SymmetryAnalysis> symmetries_;
+  std::optional<RepresentationAnalysis> representations_;
   std::map<std::string, statistics::NonFinite> non_finite_;
-  std::map<std::string, std::string> refused_fingerprints_;
 };
 
 }  // namespace thermograd::service

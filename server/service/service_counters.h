@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "metrics/figure.h"
+
 namespace thermograd::service {
 
 /// Why a stream or call was ended by the service.
@@ -31,7 +33,7 @@ struct ServiceCounters {
   std::atomic<uint64_t> analysis_nanoseconds{0};
   std::array<std::atomic<uint64_t>, static_cast<size_t>(Rejection::kCount)> rejected{};
   /// Figures withheld, by metrics::Undefined.
-  std::array<std::atomic<uint64_t>, 10> undefined{};
+  std::array<std::atomic<uint64_t>, metrics::kUndefinedReasons> undefined{};
 };
 
 }  // namespace thermograd::service

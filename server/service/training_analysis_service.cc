@@ -104,8 +104,7 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
     const std::lock_guard lock(mutex_);
     if (draining_ || end_) return;
     draining_ = true;
-    queue_.push_back(Notice(v1::NOTICE_KIND_DRAINING,
-                            "The server is about to stop: it finishes the open step.", {}));
+    queue_.push_back(DrainingNotice());
     if (!handling_ && !step_open_) EndDrainedLocked();
     WriteLocked();
   }

@@ -35,9 +35,12 @@ def chunk(**fields):
     return message
 
 
-def rescaling(**members):
+def rescaling(incoming):
     return run.Symmetry(
-        name="hidden", neuron_rescaling=run.NeuronRescaling(**{"outgoing_id": 1, **members})
+        name="hidden",
+        neuron_rescaling=run.NeuronRescaling(
+            incoming=run.Member(parameter_id=incoming), outgoing=run.Member(parameter_id=1)
+        ),
     )
 
 
@@ -95,19 +98,19 @@ BAD_INPUT = {
         "probe_set",
     ),
     "symmetry of an unknown parameter": (
-        [declare(symmetries=[rescaling(incoming_id=77)])],
+        [declare(symmetries=[rescaling(77)])],
         INVALID_ARGUMENT,
-        "incoming_id",
+        "incoming",
     ),
     "symmetry of unequal widths": (
         [
             declare(
                 parameters=[run.Parameter(id=9, name="other", shape=[5, 7])],
-                symmetries=[rescaling(incoming_id=9)],
+                symmetries=[rescaling(9)],
             )
         ],
         INVALID_ARGUMENT,
-        "outgoing_id",
+        "outgoing",
     ),
     "chunk before step": ([declare(), chunk()], INVALID_ARGUMENT, "chunk"),
     "unknown tensor": ([declare(), begin(), chunk(tensor_id=77)], INVALID_ARGUMENT, "chunk.tensor_id"),

@@ -18,7 +18,7 @@ constexpr const char* kConversation[] = {
          optimizer { kind: OPTIMIZER_KIND_SGD }
          parameters { id: 1 name: "u" shape: 1 shape: 2 }
          parameters { id: 2 name: "w" shape: 2 shape: 1 }
-         symmetries { name: "s" neuron_rescaling { incoming_id: 1 outgoing_id: 2 } }
+         symmetries { name: "s" neuron_rescaling { incoming { parameter_id: 1 } outgoing { parameter_id: 2 } } }
          layers { id: 3 name: "h" width: 1 }
          layers { id: 4 name: "p" width: 1 probe_set: "probes" }
          probe_sets { name: "probes" samples: 4 fingerprint: "f" }

@@ -62,7 +62,9 @@ def declaration(name):
             run.Symmetry(
                 name="hidden",
                 neuron_rescaling=run.NeuronRescaling(
-                    incoming_id=INCOMING, incoming_bias_id=BIAS, outgoing_id=OUTGOING
+                    incoming=run.Member(parameter_id=INCOMING),
+                    incoming_bias=run.Member(parameter_id=BIAS),
+                    outgoing=run.Member(parameter_id=OUTGOING),
                 ),
             )
         ],

@@ -38,8 +38,8 @@ class RunSessionTest : public testing::Test {
     w->add_shape(1);
     v1::Symmetry* symmetry = spec->add_symmetries();
     symmetry->set_name("s");
-    symmetry->mutable_neuron_rescaling()->set_incoming_id(1);
-    symmetry->mutable_neuron_rescaling()->set_outgoing_id(2);
+    symmetry->mutable_neuron_rescaling()->mutable_incoming()->set_parameter_id(1);
+    symmetry->mutable_neuron_rescaling()->mutable_outgoing()->set_parameter_id(2);
     v1::Layer* layer = spec->add_layers();
     layer->set_id(3);
     layer->set_name("h");
@@ -200,14 +200,14 @@ TEST_F(RunSessionTest, RefusesBrokenDeclarations) {
          "layers[0].probe_set");
   refuse(
       [](v1::RunSpec* spec) {
-        spec->mutable_symmetries(0)->mutable_neuron_rescaling()->set_incoming_id(8);
+        spec->mutable_symmetries(0)->mutable_neuron_rescaling()->mutable_incoming()->set_parameter_id(8);
       },
-      "symmetries[0].neuron_rescaling.incoming_id");
+      "symmetries[0].neuron_rescaling.incoming");
   refuse(
       [](v1::RunSpec* spec) {
-        spec->mutable_symmetries(0)->mutable_neuron_rescaling()->set_outgoing_id(1);
+        spec->mutable_symmetries(0)->mutable_neuron_rescaling()->mutable_outgoing()->set_parameter_id(1);
       },
-      "symmetries[0].neuron_rescaling.outgoing_id");
+      "symmetries[0].neuron_rescaling.outgoing");
   EXPECT_THAT(runs_.List(), IsEmpty());
   EXPECT_TRUE(Receive(Spec()).ok());
 }

@@ -104,22 +104,23 @@ def run_spec(
 
 
 def _symmetry(symmetry: Symmetry, ids: Mapping[str, int]) -> run_pb2.Symmetry:
+    def member(name: str | None) -> run_pb2.Member | None:
+        return None if name is None else run_pb2.Member(parameter_id=ids[name])
+
     if isinstance(symmetry, NeuronRescaling):
-        bias = symmetry.incoming_bias
         return run_pb2.Symmetry(
             name=symmetry.name,
             neuron_rescaling=run_pb2.NeuronRescaling(
-                incoming_id=ids[symmetry.incoming],
-                incoming_bias_id=None if bias is None else ids[bias],
-                outgoing_id=ids[symmetry.outgoing],
+                incoming=member(symmetry.incoming),
+                incoming_bias=member(symmetry.incoming_bias),
+                outgoing=member(symmetry.outgoing),
             ),
         )
-    bias = symmetry.first_bias
     return run_pb2.Symmetry(
         name=symmetry.name,
         layer_rescaling=run_pb2.LayerRescaling(
-            first_id=ids[symmetry.first],
-            first_bias_id=None if bias is None else ids[bias],
-            second_id=ids[symmetry.second],
+            first=member(symmetry.first),
+            first_bias=member(symmetry.first_bias),
+            second=member(symmetry.second),
         ),
     )
