@@ -20,7 +20,7 @@ from torch import nn  # noqa: E402
 
 import thermograd  # noqa: E402
 
-STEPS = 4000
+STEPS = 3200
 HIDDEN = 32
 LEARNING_RATE = 0.1
 MICROBATCHES = 4
@@ -94,7 +94,7 @@ def train(address, seed):
         accuracy = (model(probe_inputs).argmax(dim=1) == probe_labels).float().mean().item()
     stats = watcher.stats
     return history.to_json(
-        learning_rate=LEARNING_RATE,
+        window_steps=WINDOW_STEPS,
         accuracy=accuracy,
         seconds=seconds,
         sent_bytes=stats.sent_bytes,

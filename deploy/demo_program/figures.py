@@ -60,6 +60,18 @@ def _smooth(history, curve, width):
     )
 
 
+def _trailing_means(history, curve, window_steps):
+    """Means over the `window_steps` latest steps, as the server takes its own."""
+    steps, values = _xy(history, curve)
+    return (
+        steps[window_steps - 1 :],
+        [
+            statistics.fmean(values[end - window_steps : end])
+            for end in range(window_steps, len(values) + 1)
+        ],
+    )
+
+
 def _summed(history, curve):
     steps, values = _xy(history, curve)
     total, sums = 0.0, []
@@ -142,22 +154,31 @@ def draw(histories, path):
     (losses, drifts), (balances, similarities) = panels
     for history, colour in zip(histories, colours):
         run = history["run"]
-        losses.plot(*_smooth(history, "loss", 50), color=colour, label=f"loss L, {run}")
+        window = history["window_steps"]
         losses.plot(
-            *_smooth(history, "entropic_loss", 50),
+            *_trailing_means(history, "loss", window), color=colour, label=f"loss L, {run}"
+        )
+        # Until its first window is full, the server's mean is over fewer steps.
+        steps, entropic = _xy(history, "entropic_loss")
+        losses.plot(
+            steps[window - 1 :],
+            entropic[window - 1 :],
             color=colour,
-            linestyle=":",
+            linewidth=1,
+            linestyle="--",
             label=f"entropic loss F, {run}",
         )
         drifts.plot(*_summed(history, "drift"), color=colour, linewidth=4, alpha=0.35)
         drifts.plot(*_summed(history, "predicted_drift"), color=colour, linewidth=1, linestyle="--")
         balances.plot(*_xy(history, "balance"), color=colour, label=run)
         similarities.plot(*_xy(history, "cka"), color=colour, label=f"seen from {run}")
-    losses.set(title="SGD descends the entropic loss, not the loss", ylabel="loss [nats]")
-    losses.set_yscale("log")
+    losses.set(
+        title="SGD descends F, the loss plus what its steps cost",
+        ylabel="cross-entropy [nats],\nmean over a window",
+    )
     losses.legend()
     drifts.set(
-        title="The charge drifts exactly as the entropic force predicts",
+        title="The charge drifts as the entropic force predicts",
         ylabel=r"$Q(t) - Q(0)$,  $Q = |W_1|^2 + |b_1|^2 - |W_2|^2$",
     )
     drifts.plot([], [], color="grey", linewidth=4, alpha=0.5, label="observed in the weights")
