@@ -15,6 +15,7 @@ from relu_network import (
     step_chunks,
 )
 from system_support import (
+    Server,
     Stream,
     chunks,
     end_step,
@@ -216,9 +217,9 @@ def test_shards_that_miss_a_part_give_the_reason(server):
             assert reason == report.UNDEFINED_REASON_INCOMPLETE_SHARDS
 
 
-def test_a_rank_that_dies_withholds_its_step_only(server):
-    steps = record()
-    weights, gradients, loss = steps[0]
+def test_a_rank_that_dies_withholds_its_step_only():
+    weights, gradients, loss = record()[0]
+    server = Server("--rank_seconds=1")
     with Stream(server) as first:
         first.open(spec("dying", rank=0, world_size=2))
         with Stream(server) as second:
@@ -233,6 +234,7 @@ def test_a_rank_that_dies_withholds_its_step_only(server):
         reason = undefined_reason(figures, "thermograd_gradient_second_moment")
         assert reason == report.UNDEFINED_REASON_INCOMPLETE_SHARDS
         assert first.receive("acknowledgement").step == 1
+    server.close()
 
 
 def test_ranks_that_declare_different_runs_are_refused(server):
