@@ -28,8 +28,7 @@ def test_names_become_ids():
         rank=1,
         world_size=4,
     )
-    neuron = {"incoming_id": 1, "outgoing_id": 3}
-    layer = {"first_id": 1, "second_id": 3}
+    up, bias, down = (run.Member(parameter_id=number) for number in (1, 2, 3))
     assert spec == run.RunSpec(
         run="run",
         rank=1,
@@ -46,11 +45,19 @@ def test_names_become_ids():
         ],
         symmetries=[
             run.Symmetry(
-                name="n", neuron_rescaling=run.NeuronRescaling(incoming_bias_id=2, **neuron)
+                name="n",
+                neuron_rescaling=run.NeuronRescaling(
+                    incoming=up, incoming_bias=bias, outgoing=down
+                ),
             ),
-            run.Symmetry(name="n0", neuron_rescaling=run.NeuronRescaling(**neuron)),
-            run.Symmetry(name="l", layer_rescaling=run.LayerRescaling(first_bias_id=2, **layer)),
-            run.Symmetry(name="l0", layer_rescaling=run.LayerRescaling(**layer)),
+            run.Symmetry(
+                name="n0", neuron_rescaling=run.NeuronRescaling(incoming=up, outgoing=down)
+            ),
+            run.Symmetry(
+                name="l",
+                layer_rescaling=run.LayerRescaling(first=up, first_bias=bias, second=down),
+            ),
+            run.Symmetry(name="l0", layer_rescaling=run.LayerRescaling(first=up, second=down)),
         ],
         probe_sets=[
             run.ProbeSet(

@@ -53,8 +53,10 @@ def _made(folder):
 
 def test_wheel_holds_the_modules_the_stubs_and_the_marker_of_types(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    modules = {f"thermograd/{path.name}" for path in (ROOT / "client/python/thermograd").glob("*.py")}
-    stubs = {f"thermograd/v1/{p.stem}_pb2.py" for p in (ROOT / "proto/thermograd/v1").glob("*.proto")}
+    sources = (ROOT / "client/python/thermograd").glob("*.py")
+    contract = (ROOT / "proto/thermograd/v1").glob("*.proto")
+    modules = {f"thermograd/{path.name}" for path in sources}
+    stubs = {f"thermograd/v1/{path.stem}_pb2.py" for path in contract}
     assert stubs and modules | stubs | {"thermograd/py.typed", "thermograd/v1/__init__.py"} <= names
     assert all(name.startswith("thermograd") for name in names)
 

@@ -172,6 +172,23 @@ def test_a_stopped_server_blocks_nobody_and_overflow_drops_whole_steps():
         assert stats.last_acknowledged_step == 5000
 
 
+def test_sent_steps_that_made_room_are_dropped_when_the_connection_ends(recorder):
+    recorder.acknowledges.clear()
+    with Running(recorder.address, queue_bytes=2 * STEP_BYTES) as sender:
+        for number in range(6):
+            sender.put(step(number))
+            eventually(lambda sent=number + 1: sender.stats.sent_steps == sent)
+        # Sent, and not yet known to be lost.
+        assert sender.stats.dropped_steps == 0
+        assert sender.stats.queued_bytes <= 2 * STEP_BYTES
+        sender._call.cancel()
+        eventually(lambda: sender.stats.reconnects)
+        recorder.acknowledges.set()
+        assert sender.flush(60)
+        assert sender.stats.dropped_steps == 4 and sender.stats.acknowledged_steps == 2
+        assert_accounts(sender.stats)
+
+
 def test_of_an_overflowing_queue_the_latest_steps_stay(recorder):
     address = free_address()
     with Running(address, queue_bytes=3 * STEP_BYTES) as sender:
