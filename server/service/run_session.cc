@@ -69,7 +69,8 @@ RunSession::~RunSession() {
 }
 
 bool RunSession::IsHeavy(const v1::StreamRunRequest& request) const {
-  return request.has_step_end() && step_ && step_->has_activations;
+  return request.has_step_end() && step_ &&
+         (step_->has_activations || symmetries_->has_matrix_work());
 }
 
 absl::Status RunSession::Receive(const v1::StreamRunRequest& request,
@@ -106,7 +107,7 @@ absl::Status RunSession::ReceiveRunSpec(const v1::RunSpec& spec,
   parameter_windows_.assign(declaration_->parameters.size(),
                             statistics::Window<metrics::GradientStep>(declaration_->window_steps));
   run_window_.emplace(declaration_->window_steps);
-  symmetries_.emplace(*declaration_);
+  symmetries_.emplace(*declaration_, environment_.limits.max_spectrum_rows);
   representations_.emplace(*declaration_, environment_.limits.max_cross_run_pairs,
                            environment_.probes);
   stream_ = environment_.runs->Open(declaration_->run, declaration_->rank, declaration_->world_size,
@@ -380,7 +381,7 @@ absl::Status RunSession::ReceiveStepEnd(const v1::StepEnd& end,
   auto figures = std::make_shared<Figures>();
   CountNonFinite(responses);
   AnalyzeGradients(figures.get());
-  AnalyzeSymmetries(figures.get());
+  AnalyzeSymmetries(figures.get(), responses);
   AnalyzeRepresentations(figures.get(), responses);
   for (const metrics::Figure& figure : *figures) {
     if (const Undefined* reason = std::get_if<Undefined>(&figure.result)) {
@@ -474,7 +475,8 @@ void RunSession::AnalyzeGradients(Figures* figures) {
   metrics::AppendRunFigures(*run_window_, figures);
 }
 
-void RunSession::AnalyzeSymmetries(Figures* figures) {
+void RunSession::AnalyzeSymmetries(Figures* figures,
+                                   std::vector<v1::StreamRunResponse>* responses) {
   std::vector<ParameterElements> parameters(step_->parameters.size());
   for (size_t i = 0; i < parameters.size(); ++i) {
     if (!declaration_->parameters[i].in_symmetry) continue;
@@ -489,10 +491,14 @@ void RunSession::AnalyzeSymmetries(Figures* figures) {
       parameters[i].weight.values = std::move(state.weight->values);
     }
   }
+  std::vector<AnalysisNotice> notices;
   symmetries_->AddStep({.step = step_->begin.step(),
                         .learning_rate = step_->begin.learning_rate(),
                         .weight_decay = step_->begin.weight_decay()},
-                       parameters, figures);
+                       parameters, figures, &notices);
+  for (const AnalysisNotice& notice : notices) {
+    responses->push_back(Notice(notice, step_->begin.step()));
+  }
 }
 
 void RunSession::AnalyzeRepresentations(Figures* figures,

@@ -47,7 +47,8 @@ class RunSession {
   absl::Status Receive(const v1::StreamRunRequest& request,
                        std::vector<v1::StreamRunResponse>* responses);
 
-  /// True if Receive(request) may take long: the end of a step with representations.
+  /// True if Receive(request) may take long: the end of a step with representations
+  /// or products of matrices.
   bool IsHeavy(const v1::StreamRunRequest& request) const;
 
   bool step_open() const { return step_.has_value(); }
@@ -91,7 +92,8 @@ class RunSession {
   absl::Status TakeMemory(uint64_t bytes);
 
   void AnalyzeGradients(metrics::Figures* figures);
-  void AnalyzeSymmetries(metrics::Figures* figures);
+  void AnalyzeSymmetries(metrics::Figures* figures,
+                         std::vector<v1::StreamRunResponse>* responses);
   void AnalyzeRepresentations(metrics::Figures* figures,
                               std::vector<v1::StreamRunResponse>* responses);
   void CountNonFinite(std::vector<v1::StreamRunResponse>* responses);

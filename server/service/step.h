@@ -33,6 +33,8 @@ struct ParameterElements {
   TensorElements gradient;
   /// Before the update.
   TensorElements weight;
+  /// The update that the optimiser applied, theta' - theta.
+  TensorElements update;
 };
 
 /// The activations of one layer.
