@@ -6,11 +6,10 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "service/label_text.h"
+#include "service/symmetry_declaration.h"
 
 namespace thermograd::service {
 namespace {
-
-using statistics::NeuronAxis;
 
 absl::Status CheckCount(absl::string_view field, int count, uint32_t limit) {
   if (static_cast<uint32_t>(count) <= limit) return absl::OkStatus();
@@ -101,6 +100,9 @@ class Checker {
                                                        limits_.max_window_steps));
     }
     declaration_.window_steps = window == 0 ? limits_.default_window_steps : window;
+    const uint32_t spectrum = spec_.reporting().spectrum_every_steps();
+    declaration_.spectrum_every_steps =
+        spectrum == 0 ? limits_.default_spectrum_every_steps : spectrum;
     const uint32_t every = spec_.reporting().report_every_steps();
     declaration_.report_every_steps = every == 0 ? 1 : every;
     if (spec_.has_resume_after_step()) {
@@ -273,49 +275,6 @@ class Checker {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<RescalingMember> Member(const std::string& field, const v1::Member& member,
-                                         NeuronAxis axis) {
-    const auto found = declaration_.parameter_of_id.find(member.parameter_id());
-    if (found == declaration_.parameter_of_id.end()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          field, ".parameter_id: ", member.parameter_id(), " is no id of run_spec.parameters"));
-    }
-    if (member.first_row() != 0 || member.rows() != 0 || member.transposed()) {
-      return absl::UnimplementedError(absl::StrCat(field, ": must be a whole parameter"));
-    }
-    DeclaredParameter& parameter = declaration_.parameters[found->second];
-    parameter.in_symmetry = true;
-    const size_t rows = parameter.shape.empty() ? 1 : parameter.shape[0];
-    return RescalingMember{.parameter = found->second,
-                           .rows = rows,
-                           .columns = parameter.elements / rows,
-                           .axis = axis};
-  }
-
-  // A neuron reads and is read through matrices; a convolution's kernel is flattened so that
-  // `incoming` has one row a neuron. Columns of `outgoing` are only meaningful for two dimensions.
-  absl::Status CheckNeurons(const std::string& field, const DeclaredSymmetry& symmetry) {
-    const size_t hidden = symmetry.first[0].rows;
-    for (const RescalingMember& member : symmetry.first) {
-      if (member.rows != hidden) {
-        return absl::InvalidArgumentError(absl::StrCat(field, ".incoming_bias: '", NameOf(member),
-                                                       "' has ", member.rows, " elements for ",
-                                                       hidden, " neurons"));
-      }
-    }
-    const DeclaredParameter& outgoing = declaration_.parameters[symmetry.second[0].parameter];
-    if (outgoing.shape.size() != 2 || outgoing.shape[1] != hidden) {
-      return absl::InvalidArgumentError(absl::StrCat(field, ".outgoing: '", outgoing.name,
-                                                     "' must be a matrix with ", hidden,
-                                                     " columns, one a hidden neuron"));
-    }
-    return absl::OkStatus();
-  }
-
-  const std::string& NameOf(const RescalingMember& member) const {
-    return declaration_.parameters[member.parameter].name;
-  }
-
   absl::Status CheckSymmetries() {
     if (absl::Status status =
             CheckCount("symmetries", spec_.symmetries_size(), limits_.max_symmetries);
@@ -325,49 +284,21 @@ class Checker {
     std::unordered_set<std::string> names;
     for (int i = 0; i < spec_.symmetries_size(); ++i) {
       const v1::Symmetry& symmetry = spec_.symmetries(i);
-      std::string field = absl::StrCat("run_spec.symmetries[", i, "]");
+      const std::string field = absl::StrCat("run_spec.symmetries[", i, "]");
       if (absl::Status status = CheckName(field + ".name", symmetry.name(), &names); !status.ok()) {
         return status;
       }
-      DeclaredSymmetry declared{
-          .name = symmetry.name(), .per_neuron = false, .first = {}, .second = {}};
-      const auto add = [&](const char* name, const v1::Member& member, NeuronAxis axis,
-                           std::vector<RescalingMember>* side) {
-        absl::StatusOr<RescalingMember> checked = Member(absl::StrCat(field, name), member, axis);
-        if (checked.ok()) side->push_back(*checked);
-        return checked.status();
-      };
-      absl::Status status;
-      if (symmetry.has_neuron_rescaling()) {
-        const v1::NeuronRescaling& neurons = symmetry.neuron_rescaling();
-        field += ".neuron_rescaling";
-        declared.per_neuron = true;
-        status = add(".incoming", neurons.incoming(), NeuronAxis::kRows, &declared.first);
-        if (status.ok() && neurons.has_incoming_bias()) {
-          status =
-              add(".incoming_bias", neurons.incoming_bias(), NeuronAxis::kRows, &declared.first);
+      absl::StatusOr<DeclaredSymmetry> declared =
+          CheckSymmetry(symmetry, field, limits_, declaration_);
+      if (!declared.ok()) return declared.status();
+      for (const auto* side : {&declared->first, &declared->second}) {
+        for (const SymmetryMember& member : *side) {
+          declaration_.parameters[member.parameter].in_symmetry = true;
         }
-        if (status.ok()) {
-          status = add(".outgoing", neurons.outgoing(), NeuronAxis::kColumns, &declared.second);
-        }
-        if (status.ok()) status = CheckNeurons(field, declared);
-      } else if (symmetry.has_layer_rescaling()) {
-        const v1::LayerRescaling& layers = symmetry.layer_rescaling();
-        field += ".layer_rescaling";
-        status = add(".first", layers.first(), NeuronAxis::kWhole, &declared.first);
-        if (status.ok() && layers.has_first_bias()) {
-          status = add(".first_bias", layers.first_bias(), NeuronAxis::kWhole, &declared.first);
-        }
-        if (status.ok()) {
-          status = add(".second", layers.second(), NeuronAxis::kWhole, &declared.second);
-        }
-      } else {
-        status = absl::InvalidArgumentError(field + ".kind: must be set to a kind that is served");
       }
-      if (!status.ok()) return status;
-      declaration_.symmetries.push_back(std::move(declared));
+      declaration_.symmetries.push_back(*std::move(declared));
     }
-    return absl::OkStatus();
+    return CheckSymmetryMemory(declaration_.symmetries, limits_);
   }
 
   const v1::RunSpec& spec_;

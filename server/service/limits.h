@@ -20,6 +20,16 @@ struct Limits {
   uint32_t default_window_steps = 64;
   /// Elements of one declared tensor.
   uint64_t max_elements = uint64_t{1} << 40;
+  /// r of the r x r charge of a rotation symmetry.
+  uint32_t max_rotation_rows = 1024;
+  /// Memory of the windows of one stream's symmetries: it grows with their neurons, and with heads
+  /// times r x r.
+  uint64_t max_symmetry_bytes = uint64_t{1} << 30;
+  /// Neurons of one NeuronPermutation: all pairs are compared.
+  uint32_t max_permutation_neurons = 4096;
+  /// Shorter side of a weight matrix whose singular values are computed.
+  uint32_t max_spectrum_rows = 2048;
+  uint32_t default_spectrum_every_steps = 100;
   /// Other runs' layers that one step of a layer is compared with.
   uint32_t max_cross_run_pairs = 256;
 };

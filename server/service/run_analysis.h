@@ -1,6 +1,9 @@
 #ifndef THERMOGRAD_SERVICE_RUN_ANALYSIS_H_
 #define THERMOGRAD_SERVICE_RUN_ANALYSIS_H_
 
+#include <cstddef>
+#include <vector>
+
 #include "metrics/entropic_force.h"
 #include "metrics/figure.h"
 #include "service/run_declaration.h"
@@ -12,10 +15,15 @@ namespace thermograd::service {
 /// The figures of a run that need the gradients of all its ranks, over its steps.
 class RunAnalysis {
  public:
-  explicit RunAnalysis(RunDeclaration declaration);
+  /// `max_spectrum_rows`: as of SymmetryAnalysis.
+  RunAnalysis(RunDeclaration declaration, size_t max_spectrum_rows);
 
   /// Takes one step and appends its figures.
-  void AddStep(const MergedStep& step, metrics::Figures* figures);
+  void AddStep(const MergedStep& step, metrics::Figures* figures,
+               std::vector<AnalysisNotice>* notices);
+
+  /// True if the next step may take long.
+  bool has_matrix_work() const { return symmetries_.has_matrix_work(); }
 
   const RunDeclaration& declaration() const { return declaration_; }
 

@@ -50,19 +50,36 @@ struct DeclaredProbeSet {
   std::string fingerprint;
 };
 
-/// A parameter that takes part in a rescaling, seen as a rows x columns matrix.
-struct RescalingMember {
-  size_t parameter;
-  size_t rows;
-  size_t columns;
-  statistics::NeuronAxis axis;
+/// Rows of one parameter that belong to a symmetry, and to which of its instances.
+struct SymmetryMember {
+  size_t parameter = 0;
+  statistics::MatrixView view;
+  /// Of a symmetry with a quadratic charge: the instance of each block of `dimension` rows. Of
+  /// neurons that may change places: the neuron of each row.
+  std::vector<uint32_t> instance_of_block;
 };
 
+/// A symmetry whose members were found and fit together.
 struct DeclaredSymmetry {
+  enum class Kind {
+    kNeuronRescaling,
+    kLayerRescaling,
+    kRotation,          // double rotations, and queries and keys without rotary embedding
+    kRotaryScaling,     // queries and keys with rotary embedding: each pair of rows scales
+    kScaleInvariance,   // `second` is empty
+    kLogitTranslation,  // `second` is empty
+    kNeuronPermutation,
+  };
+
   std::string name;
-  bool per_neuron = false;
-  std::vector<RescalingMember> first;
-  std::vector<RescalingMember> second;
+  Kind kind = Kind::kNeuronRescaling;
+  /// Neurons, heads, pairs of rows, rows.
+  size_t instances = 1;
+  /// r, the rows of one instance's matrix; 1 for scalings.
+  size_t dimension = 1;
+  std::vector<SymmetryMember> first;
+  /// Rows are what the symmetry acts on: outgoing weights are seen transposed.
+  std::vector<SymmetryMember> second;
 };
 
 /// A RunSpec that was checked, with ids resolved to indices.
@@ -80,6 +97,7 @@ struct RunDeclaration {
   bool sends_gradients_after_update = false;
   bool sends_reduced_gradients = false;
   uint32_t window_steps = 0;
+  uint32_t spectrum_every_steps = 0;
   uint32_t report_every_steps = 1;
   std::optional<uint64_t> resume_after_step;
   std::vector<DeclaredParameter> parameters;

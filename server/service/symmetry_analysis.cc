@@ -1,69 +1,261 @@
 #include "service/symmetry_analysis.h"
 
-#include <optional>
+#include <algorithm>
+#include <string>
 #include <utility>
+
+#include "metrics/neuron_permutation.h"
+#include "metrics/weight_spectrum.h"
+#include "statistics/neuron.h"
 
 namespace thermograd::service {
 namespace {
 
+using metrics::QuadraticForm;
 using metrics::Undefined;
+using Kind = DeclaredSymmetry::Kind;
 
-statistics::RescalingSide SumSide(const std::vector<RescalingMember>& side, bool has_weights,
-                                  std::span<const ParameterElements> parameters) {
-  std::optional<statistics::RescalingSide> total;
-  for (const RescalingMember& member : side) {
-    const ParameterElements& parameter = parameters[member.parameter];
-    statistics::RescalingSide part = statistics::SumRescalingSide(
-        parameter.gradient.values,
-        has_weights ? std::span<const double>(parameter.weight.values) : std::span<const double>(),
-        member.rows, member.columns, member.axis);
-    if (total) {
-      total->Merge(part);
-    } else {
-      total = std::move(part);
+template <typename... Cases>
+struct Overloaded : Cases... {
+  using Cases::operator()...;
+};
+template <typename... Cases>
+Overloaded(Cases...) -> Overloaded<Cases...>;
+
+// What of the members' tensors a step brought.
+struct Available {
+  std::optional<Undefined> undefined;
+  bool weights = true;
+  bool updates = true;
+};
+
+Available Look(const DeclaredSymmetry& symmetry, std::span<const ParameterElements> parameters) {
+  Available available;
+  const auto look = [&](const TensorElements& tensor, bool* is_there) {
+    if (tensor.undefined == Undefined::kMissingTensor) {
+      *is_there = false;
+    } else if (tensor.undefined) {
+      available.undefined = tensor.undefined;
+    }
+  };
+  for (const auto* side : {&symmetry.first, &symmetry.second}) {
+    for (const SymmetryMember& member : *side) {
+      const ParameterElements& parameter = parameters[member.parameter];
+      look(parameter.weight, &available.weights);
+      look(parameter.update, &available.updates);
+      if (parameter.gradient.undefined) available.undefined = parameter.gradient.undefined;
     }
   }
-  return *std::move(total);
+  return available;
+}
+
+statistics::ParameterTensors Tensors(const ParameterElements& parameter,
+                                     const Available& available) {
+  statistics::ParameterTensors tensors;
+  tensors.gradient = parameter.gradient.values;
+  if (available.weights) tensors.weight = parameter.weight.values;
+  if (available.updates) tensors.update = parameter.update.values;
+  return tensors;
+}
+
+statistics::SideSums SumMembers(const DeclaredSymmetry& symmetry,
+                                const std::vector<SymmetryMember>& side, const Available& available,
+                                std::span<const ParameterElements> parameters) {
+  const size_t entries = symmetry.instances * symmetry.dimension * symmetry.dimension;
+  statistics::SideSums total;
+  total.gradient_gradient.resize(entries);
+  if (available.weights) {
+    total.weight_weight.resize(entries);
+    total.gradient_weight.resize(entries);
+  }
+  if (available.updates) total.update_update.resize(entries);
+  if (available.updates && available.weights) total.update_weight.resize(entries);
+  for (const SymmetryMember& member : side) {
+    total.Merge(statistics::SumSide(Tensors(parameters[member.parameter], available), member.view,
+                                    {.dimension = symmetry.dimension,
+                                     .instances = symmetry.instances,
+                                     .instance_of_block = member.instance_of_block}));
+  }
+  return total;
+}
+
+statistics::SymmetrySums SumSides(const DeclaredSymmetry& symmetry, const Available& available,
+                                  std::span<const ParameterElements> parameters) {
+  return {.first = SumMembers(symmetry, symmetry.first, available, parameters),
+          .second = SumMembers(symmetry, symmetry.second, available, parameters)};
+}
+
+statistics::TranslationSums SumTranslations(const DeclaredSymmetry& symmetry,
+                                            const Available& available,
+                                            std::span<const ParameterElements> parameters) {
+  statistics::TranslationSums total;
+  for (const SymmetryMember& member : symmetry.first) {
+    const statistics::TranslationSums part =
+        statistics::SumTranslation(Tensors(parameters[member.parameter], available), member.view);
+    total.rows = part.rows;
+    total.Append(part);
+  }
+  return total;
+}
+
+void AppendPermutation(const DeclaredSymmetry& symmetry,
+                       std::span<const ParameterElements> parameters, metrics::Figures* figures) {
+  statistics::NeuronWeights incoming(symmetry.instances);
+  statistics::NeuronWeights outgoing(symmetry.instances);
+  for (auto [side, weights] :
+       {std::pair{&symmetry.first, &incoming}, {&symmetry.second, &outgoing}}) {
+    for (const SymmetryMember& member : *side) {
+      const TensorElements& weight = parameters[member.parameter].weight;
+      if (weight.undefined) {
+        metrics::AppendUndefinedNeuronPermutation(symmetry.name, *weight.undefined, figures);
+        return;
+      }
+      weights->Append(weight.values, member.view, member.instance_of_block);
+    }
+  }
+  metrics::AppendNeuronPermutation(symmetry.name, &incoming, &outgoing, figures);
 }
 
 }  // namespace
 
-SymmetryAnalysis::SymmetryAnalysis(const RunDeclaration& declaration) : declaration_(declaration) {
-  for (const DeclaredSymmetry& symmetry : declaration.symmetries) {
-    symmetries_.emplace_back(symmetry.name, symmetry.per_neuron,
-                             declaration.optimizer.kind == metrics::Optimizer::Kind::kSgd,
-                             declaration.window_steps);
+std::optional<QuadraticForm> QuadraticFormOf(const DeclaredSymmetry& symmetry) {
+  QuadraticForm form;
+  form.instances = symmetry.instances;
+  form.dimension = symmetry.dimension;
+  const bool several = symmetry.instances > 1;
+  switch (symmetry.kind) {
+    case Kind::kNeuronRescaling:
+    case Kind::kRotaryScaling:
+      form.labelled = QuadraticForm::Instances::kNeurons;
+      return form;
+    case Kind::kLayerRescaling:
+      return form;
+    case Kind::kRotation:
+      form.kind = QuadraticForm::Kind::kRotation;
+      if (several) form.labelled = QuadraticForm::Instances::kHeads;
+      return form;
+    case Kind::kScaleInvariance:
+      form.kind = QuadraticForm::Kind::kScaleInvariance;
+      if (several) form.labelled = QuadraticForm::Instances::kNeurons;
+      return form;
+    case Kind::kLogitTranslation:
+    case Kind::kNeuronPermutation:
+      return std::nullopt;
   }
+  return std::nullopt;
+}
+
+SymmetryAnalysis::SymmetryAnalysis(const RunDeclaration& declaration, size_t max_spectrum_rows)
+    : declaration_(declaration), max_spectrum_rows_(max_spectrum_rows) {
+  const bool is_sgd = declaration.optimizer.kind == metrics::Optimizer::Kind::kSgd;
+  for (const DeclaredSymmetry& symmetry : declaration.symmetries) {
+    const std::optional<QuadraticForm> form = QuadraticFormOf(symmetry);
+    if (symmetry.kind == Kind::kLogitTranslation) {
+      symmetries_.emplace_back(metrics::LogitTranslation(symmetry.name, is_sgd));
+    } else if (symmetry.kind == Kind::kNeuronPermutation) {
+      symmetries_.emplace_back(NeuronPermutation{});
+    } else {
+      metrics::QuadraticSymmetry charge(symmetry.name, *form, is_sgd, declaration.window_steps);
+      if (symmetry.kind == Kind::kScaleInvariance) {
+        symmetries_.emplace_back(ScaleInvariance{
+            std::move(charge), metrics::AngularStep(symmetry.name, form->instances, is_sgd,
+                                                    declaration.window_steps)});
+      } else {
+        symmetries_.emplace_back(std::move(charge));
+      }
+    }
+  }
+}
+
+bool SymmetryAnalysis::has_matrix_work() const {
+  if (declaration_.symmetries.empty()) return false;
+  // Whether weights come is not known before the step ends.
+  if (steps_with_weights_ % declaration_.spectrum_every_steps == 0) return true;
+  return std::any_of(declaration_.symmetries.begin(), declaration_.symmetries.end(),
+                     [](const DeclaredSymmetry& symmetry) { return symmetry.dimension > 1; });
 }
 
 void SymmetryAnalysis::AddStep(const StepContext& context,
                                std::span<const ParameterElements> parameters,
-                               metrics::Figures* figures) {
+                               metrics::Figures* figures, std::vector<AnalysisNotice>* notices) {
+  const metrics::SymmetryStepContext step{.step = context.step,
+                                          .learning_rate = context.learning_rate,
+                                          .weight_decay = context.weight_decay};
   for (size_t s = 0; s < symmetries_.size(); ++s) {
-    const DeclaredSymmetry& symmetry = declaration_.symmetries[s];
-    std::optional<Undefined> undefined;
-    bool has_weights = true;
-    for (const auto* side : {&symmetry.first, &symmetry.second}) {
-      for (const RescalingMember& member : *side) {
-        const ParameterElements& parameter = parameters[member.parameter];
-        if (parameter.gradient.undefined) undefined = parameter.gradient.undefined;
-        if (parameter.weight.undefined == Undefined::kMissingTensor) {
-          has_weights = false;
-        } else if (parameter.weight.undefined) {
-          undefined = parameter.weight.undefined;
-        }
+    const DeclaredSymmetry& declared = declaration_.symmetries[s];
+    const Available available = Look(declared, parameters);
+    std::visit(
+        Overloaded{
+            [&](metrics::QuadraticSymmetry& symmetry) {
+              if (available.undefined) {
+                return symmetry.SkipStep(*available.undefined, figures);
+              }
+              symmetry.AddStep(step, SumSides(declared, available, parameters), figures);
+            },
+            [&](ScaleInvariance& symmetry) {
+              if (available.undefined) {
+                symmetry.charge.SkipStep(*available.undefined, figures);
+                return symmetry.angle.SkipStep(*available.undefined, figures);
+              }
+              const statistics::SymmetrySums sums = SumSides(declared, available, parameters);
+              symmetry.charge.AddStep(step, sums, figures);
+              symmetry.angle.AddStep(step, sums.first, figures);
+            },
+            [&](metrics::LogitTranslation& symmetry) {
+              if (available.undefined) {
+                return symmetry.SkipStep(*available.undefined, figures);
+              }
+              symmetry.AddStep(step, SumTranslations(declared, available, parameters), figures);
+            },
+            [](NeuronPermutation&) {}},
+        symmetries_[s]);
+  }
+
+  const bool has_weights =
+      std::any_of(parameters.begin(), parameters.end(), [](const ParameterElements& parameter) {
+        return parameter.weight.undefined != Undefined::kMissingTensor;
+      });
+  if (has_weights && steps_with_weights_++ % declaration_.spectrum_every_steps == 0) {
+    spectral_figures_.clear();
+    AppendSpectra(parameters, &spectral_figures_, notices);
+  }
+  figures->insert(figures->end(), spectral_figures_.begin(), spectral_figures_.end());
+}
+
+void SymmetryAnalysis::AppendSpectra(std::span<const ParameterElements> parameters,
+                                     metrics::Figures* figures,
+                                     std::vector<AnalysisNotice>* notices) {
+  for (const DeclaredSymmetry& symmetry : declaration_.symmetries) {
+    if (symmetry.kind == Kind::kNeuronPermutation) AppendPermutation(symmetry, parameters, figures);
+  }
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const DeclaredParameter& parameter = declaration_.parameters[i];
+    if (!parameter.in_symmetry || parameter.shape.size() < 2) continue;
+    const TensorElements& weight = parameters[i].weight;
+    const size_t rows = parameter.shape[0];
+    const size_t columns = parameter.elements / rows;
+    if (weight.undefined) {
+      metrics::AppendUndefinedWeightSpectrum(parameter.name, *weight.undefined, figures);
+    } else if (std::min(rows, columns) > max_spectrum_rows_) {
+      metrics::AppendUndefinedWeightSpectrum(parameter.name, Undefined::kLimit, figures);
+      if (!limit_was_noticed_) {
+        notices->push_back(
+            {AnalysisNotice::Kind::kDropped, "No singular values of '" + parameter.name +
+                                                 "': its shorter side has " +
+                                                 std::to_string(std::min(rows, columns)) +
+                                                 " rows, the limit max_spectrum_rows is " +
+                                                 std::to_string(max_spectrum_rows_) + "."});
+        limit_was_noticed_ = true;
       }
+    } else {
+      metrics::AppendWeightSpectrum(parameter.name,
+                                    {.data = weight.values.data(),
+                                     .rows = rows,
+                                     .columns = columns,
+                                     .row_stride = columns,
+                                     .column_stride = 1},
+                                    figures);
     }
-    if (undefined) {
-      symmetries_[s].SkipStep(*undefined, figures);
-      continue;
-    }
-    symmetries_[s].AddStep({.step = context.step,
-                            .learning_rate = context.learning_rate,
-                            .weight_decay = context.weight_decay},
-                           {.first = SumSide(symmetry.first, has_weights, parameters),
-                            .second = SumSide(symmetry.second, has_weights, parameters)},
-                           figures);
   }
 }
 

@@ -2,40 +2,87 @@
 #define THERMOGRAD_STATISTICS_SYMMETRY_H_
 
 #include <cstddef>
-#include <optional>
+#include <cstdint>
 #include <span>
 #include <vector>
 
+#include "kernels/matrix_product.h"
+
 namespace thermograd::statistics {
 
-/// What one side of a rescaling contributes, one entry a neuron (one entry in all for the rescaling
-/// of whole layers). Entries of disjoint elements of the same neurons add.
-struct RescalingSide {
-  std::vector<double> gradient_squared_norm;
-  std::vector<double> weight_squared_norm;
-  /// <g, theta>.
-  std::vector<double> gradient_dot_weight;
+/// The elements of a parameter that make a matrix; element (i, j) has index
+/// offset + i * row_stride + j * column_stride, and one of the strides is 1.
+struct MatrixView {
+  size_t offset = 0;
+  size_t rows = 0;
+  size_t columns = 0;
+  size_t row_stride = 0;
+  size_t column_stride = 1;
 
-  void Merge(const RescalingSide& other);
+  /// The same elements with rows and columns exchanged.
+  MatrixView Transposed() const;
+  /// `rows` rows from `first_row` on.
+  MatrixView Rows(size_t first_row, size_t rows) const;
+  /// The view applied to the elements of its parameter.
+  kernels::StridedMatrix Of(std::span<const double> elements) const;
 };
 
-/// Which elements of a row-major matrix belong to neuron j.
-enum class NeuronAxis {
-  kRows,     // row j; a bias is a matrix of one column
-  kColumns,  // column j
-  kWhole,    // one "neuron": the whole tensor
+/// The tensors of one parameter in one step; empty where they were not streamed.
+struct ParameterTensors {
+  std::span<const double> gradient;
+  std::span<const double> weight;
+  /// The update that the optimiser applied, theta' - theta.
+  std::span<const double> update;
 };
 
-/// Sums over one tensor (rows x columns). `weight` is empty when it was not streamed: then the
-/// members that need it stay empty.
-RescalingSide SumRescalingSide(std::span<const double> gradient, std::span<const double> weight,
-                               size_t rows, size_t columns, NeuronAxis axis);
+/// What one side of a symmetry contributes: for each of its instances (a neuron, a head, a layer)
+/// an r x r matrix, row-major, r = 1 for a scaling. With X the instance's weights (r rows), G their
+/// gradient and D their update, the columns may be summed in parts: all entries add. Vectors whose
+/// tensors were not streamed are empty.
+struct SideSums {
+  std::vector<double> gradient_gradient;  // G G'
+  std::vector<double> weight_weight;      // X X'
+  std::vector<double> gradient_weight;    // G X'
+  std::vector<double> update_weight;      // D X'
+  std::vector<double> update_update;      // D D'
 
-/// Both sides in one step.
-struct RescalingSums {
-  RescalingSide first;
-  RescalingSide second;
+  /// Adds the same instances' sums over other columns.
+  void Merge(const SideSums& other);
 };
+
+/// How the rows of a matrix belong to the instances of a symmetry.
+struct InstanceRows {
+  /// r, the rows of one instance's matrix.
+  size_t dimension = 1;
+  size_t instances = 1;
+  /// The instance of each block of `dimension` consecutive rows. Blocks of one instance add.
+  std::vector<uint32_t> instance_of_block;
+};
+
+/// Sums over the rows of one matrix.
+SideSums SumSide(const ParameterTensors& tensors, const MatrixView& view, const InstanceRows& rows);
+
+/// Both sides of a symmetry in one step; the second is all zeros for a symmetry of one side.
+struct SymmetrySums {
+  SideSums first;
+  SideSums second;
+};
+
+/// Sums over the rows w_k of a matrix that are translated together: vectors, one entry a column.
+/// Sums over disjoint columns follow one another.
+struct TranslationSums {
+  size_t rows = 0;
+  std::vector<double> gradient;  // sum_k g_k
+  std::vector<double> weight;    // sum_k w_k
+  std::vector<double> update;    // sum_k Dw_k
+  double gradient_squared_norm = 0;
+  double update_squared_norm = 0;
+
+  /// Appends the columns of another matrix with the same rows.
+  void Append(const TranslationSums& other);
+};
+
+TranslationSums SumTranslation(const ParameterTensors& tensors, const MatrixView& view);
 
 }  // namespace thermograd::statistics
 

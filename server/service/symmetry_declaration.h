@@ -1,0 +1,28 @@
+#ifndef THERMOGRAD_SERVICE_SYMMETRY_DECLARATION_H_
+#define THERMOGRAD_SERVICE_SYMMETRY_DECLARATION_H_
+
+#include <span>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "metrics/symmetry_breaking.h"
+#include "service/limits.h"
+#include "service/run_declaration.h"
+#include "thermograd/v1/run.pb.h"
+
+namespace thermograd::service {
+
+/// Checks one symmetry against the parameters of `declaration`. `field` is its place in the
+/// RunSpec. INVALID_ARGUMENT or RESOURCE_EXHAUSTED, naming the field.
+absl::StatusOr<DeclaredSymmetry> CheckSymmetry(const v1::Symmetry& symmetry,
+                                               const std::string& field, const Limits& limits,
+                                               const RunDeclaration& declaration);
+
+/// RESOURCE_EXHAUSTED if the windows of all symmetries together take too much memory.
+absl::Status CheckSymmetryMemory(std::span<const DeclaredSymmetry> symmetries,
+                                 const Limits& limits);
+
+}  // namespace thermograd::service
+
+#endif  // THERMOGRAD_SERVICE_SYMMETRY_DECLARATION_H_
