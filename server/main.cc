@@ -1,3 +1,4 @@
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -44,10 +45,13 @@ ABSL_FLAG(uint64_t, max_streams, 256, "Streams open at a time");
 ABSL_FLAG(uint64_t, max_series, 20000, "Prometheus series of all runs together");
 ABSL_FLAG(uint32_t, run_grace_seconds, 900, "How long an ended run's series stay");
 ABSL_FLAG(uint32_t, probe_seconds, 600, "How long a probe set's representations stay comparable");
+ABSL_FLAG(uint32_t, rank_seconds, 30, "How long a step waits for the other ranks of its run");
 ABSL_FLAG(uint32_t, drain_seconds, 30, "After SIGTERM: time for open steps to finish");
 ABSL_FLAG(uint32_t, workers, 0, "Threads for representations; 0: one a core");
 
 namespace {
+
+constexpr int kHousekeepingMilliseconds = 1000;
 
 int signal_pipe[2];
 
@@ -130,9 +134,11 @@ int main(int argc, char** argv) {
   thermograd::service::ProbeBoard probes(absl::GetFlag(FLAGS_max_probe_bytes),
                                          std::chrono::seconds(absl::GetFlag(FLAGS_probe_seconds)));
   thermograd::service::ServiceCounters counters;
+  thermograd::service::RankGroups ranks(&counters);
   const thermograd::service::Environment environment{.limits = limits,
                                                      .admission = &admission,
                                                      .runs = &runs,
+                                                     .ranks = &ranks,
                                                      .probes = &probes,
                                                      .counters = &counters};
   const uint32_t threads = absl::GetFlag(FLAGS_workers);
@@ -161,8 +167,9 @@ int main(int argc, char** argv) {
                     {"http", (*http)->address()},
                     {"simd", thermograd::kernels::SimdLevel()}});
 
-  char byte;
-  while (read(signal_pipe[0], &byte, 1) < 0 && errno == EINTR) {
+  pollfd signalled{.fd = signal_pipe[0], .events = POLLIN, .revents = 0};
+  while (poll(&signalled, 1, kHousekeepingMilliseconds) <= 0) {
+    service.ExpireSteps(std::chrono::seconds(absl::GetFlag(FLAGS_rank_seconds)));
   }
   // A second signal ends the process at once.
   signal(SIGTERM, SIG_DFL);

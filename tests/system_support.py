@@ -106,9 +106,24 @@ class Server:
             samples[name, frozenset(pairs)] = float(value)
         return samples
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def send_signal(self, number):
+        """Sends the process a signal."""
+        self._process.send_signal(number)
+
     def terminate(self):
         """Asks the server to drain."""
-        self._process.send_signal(signal.SIGTERM)
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self):
+        """Ends the process at once, as a crash would."""
+        self._process.kill()
+        self._process.wait(TIMEOUT_SECONDS)
 
     def wait(self):
         """Exit code, once the process has ended."""

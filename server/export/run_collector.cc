@@ -1,5 +1,6 @@
 #include "export/run_collector.h"
 
+#include <map>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -80,9 +81,9 @@ std::vector<MetricFamily> RunCollector::Collect() const {
   }
   size_t series = 0;
   size_t refused = 0;
-  for (const service::RunSnapshot& run : runs) {
-    if (run.figures == nullptr) continue;
-    for (const metrics::Figure& figure : *run.figures) {
+  const auto add_figures = [&](const metrics::Figures& figures,
+                               const std::vector<metrics::Label>& run_labels) {
+    for (const metrics::Figure& figure : figures) {
       const double* value = std::get_if<double>(&figure.result);
       if (value == nullptr) continue;
       if (series == max_series_) {
@@ -90,11 +91,20 @@ std::vector<MetricFamily> RunCollector::Collect() const {
         continue;
       }
       ++series;
-      std::vector<metrics::Label> labels = RunLabels(run);
+      std::vector<metrics::Label> labels = run_labels;
       labels.insert(labels.end(), figure.labels.begin(), figure.labels.end());
       catalogue[index.at(figure.name)].Add(*value, std::move(labels));
     }
+  };
+  // What all ranks of a run make together is shown once, as the rank ahead of the others has it.
+  std::map<std::string, const service::RunSnapshot*> latest;
+  for (const service::RunSnapshot& run : runs) {
+    if (run.figures == nullptr) continue;
+    add_figures(*run.figures, RunLabels(run));
+    const service::RunSnapshot*& ahead = latest[run.run];
+    if (ahead == nullptr || run.last_step > ahead->last_step) ahead = &run;
   }
+  for (const auto& [name, run] : latest) add_figures(*run->run_figures, {{"run", name}});
   for (Family& family : catalogue) {
     if (family.size() > 0) families.push_back(family.Take());
   }
@@ -142,6 +152,9 @@ std::vector<MetricFamily> RunCollector::Collect() const {
   count("thermograd_steps_total", "Steps analysed.", counters.steps);
   count("thermograd_incomplete_steps_total", "Steps that were open when their stream ended.",
         counters.incomplete_steps);
+  count("thermograd_incomplete_rank_steps_total",
+        "Steps given up because not all ranks of the run ended them.",
+        counters.incomplete_rank_steps);
   count("thermograd_streams_total", "Streams opened.", counters.streams);
   count("thermograd_comparisons_total", "CompareRepresentations calls.", counters.comparisons);
   count("thermograd_responses_dropped_total",

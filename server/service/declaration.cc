@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "service/label_text.h"
+#include "service/symmetry_analysis.h"
 #include "service/symmetry_declaration.h"
 
 namespace thermograd::service {
@@ -56,11 +57,43 @@ class Checker {
     declaration_.run = spec_.run();
     declaration_.rank = spec_.rank();
     declaration_.world_size = spec_.world_size() == 0 ? 1 : spec_.world_size();
+    if (declaration_.world_size > limits_.max_ranks) {
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "run_spec.world_size: ", declaration_.world_size, ", the limit is ", limits_.max_ranks));
+    }
     if (declaration_.rank >= declaration_.world_size) {
       return absl::InvalidArgumentError(absl::StrCat(
           "run_spec.rank: ", spec_.rank(), " is not below world_size ", declaration_.world_size));
     }
-    declaration_.sgd = spec_.optimizer().kind() == v1::OPTIMIZER_KIND_SGD;
+    v1::RunSpec shared = spec_;
+    shared.clear_rank();
+    shared.clear_resume_after_step();
+    for (v1::Parameter& parameter : *shared.mutable_parameters()) parameter.clear_shard();
+    declaration_.identity = shared.SerializeAsString();
+    if (absl::Status status = CheckOptimizer(); !status.ok()) return status;
+    declaration_.gradients_are_reduced = spec_.gradient_scope() == v1::GRADIENT_SCOPE_REDUCED;
+    for (const int kind : spec_.parameter_kinds()) {
+      switch (kind) {
+        case v1::TENSOR_KIND_GRADIENT:
+        case v1::TENSOR_KIND_WEIGHT:
+          break;
+        case v1::TENSOR_KIND_UPDATE:
+          declaration_.sends_updates = true;
+          break;
+        case v1::TENSOR_KIND_PRECONDITIONER:
+          declaration_.sends_preconditioners = true;
+          break;
+        case v1::TENSOR_KIND_GRADIENT_AFTER_UPDATE:
+          declaration_.sends_gradients_after_update = true;
+          break;
+        case v1::TENSOR_KIND_REDUCED_GRADIENT:
+          declaration_.sends_reduced_gradients = true;
+          break;
+        default:
+          return absl::InvalidArgumentError(
+              absl::StrCat("run_spec.parameter_kinds: ", kind, " is no kind of parameters"));
+      }
+    }
     const uint32_t window = spec_.reporting().window_steps();
     if (window > limits_.max_window_steps) {
       return absl::ResourceExhaustedError(absl::StrCat("run_spec.reporting.window_steps: ", window,
@@ -69,12 +102,82 @@ class Checker {
     }
     declaration_.window_steps = window == 0 ? limits_.default_window_steps : window;
     const uint32_t spectrum = spec_.reporting().spectrum_every_steps();
+    declaration_.max_spectrum_rows = limits_.max_spectrum_rows;
     declaration_.spectrum_every_steps =
         spectrum == 0 ? limits_.default_spectrum_every_steps : spectrum;
     const uint32_t every = spec_.reporting().report_every_steps();
     declaration_.report_every_steps = every == 0 ? 1 : every;
     if (spec_.has_resume_after_step()) {
       declaration_.resume_after_step = spec_.resume_after_step();
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status CheckOptimizer() {
+    const v1::Optimizer& optimizer = spec_.optimizer();
+    for (const auto& [field, value] : {std::pair{"momentum", optimizer.momentum()},
+                                       {"second_moment_decay", optimizer.second_moment_decay()}}) {
+      if (!(value >= 0 && value < 1)) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("run_spec.optimizer.", field, ": ", value, " is not in [0, 1)"));
+      }
+    }
+    declaration_.optimizer.momentum = optimizer.momentum();
+    declaration_.optimizer.nesterov = optimizer.nesterov();
+    switch (optimizer.kind()) {
+      case v1::OPTIMIZER_KIND_UNSPECIFIED:
+        declaration_.optimizer.kind = metrics::Optimizer::Kind::kUnknown;
+        break;
+      case v1::OPTIMIZER_KIND_SGD:
+        if (optimizer.momentum() != 0) {
+          return absl::InvalidArgumentError(
+              "run_spec.optimizer.momentum: must be 0 for SGD; with momentum the kind is MOMENTUM");
+        }
+        declaration_.optimizer.kind = metrics::Optimizer::Kind::kSgd;
+        break;
+      case v1::OPTIMIZER_KIND_MOMENTUM:
+        declaration_.optimizer.kind = metrics::Optimizer::Kind::kMomentum;
+        break;
+      default:
+        declaration_.optimizer.kind = metrics::Optimizer::Kind::kOther;
+    }
+    return absl::OkStatus();
+  }
+
+  // Where this rank's part lies. That the parts of all ranks cover the parameter is seen when all
+  // ranks are there.
+  absl::Status CheckShard(const std::string& field, const v1::Parameter& parameter,
+                          DeclaredParameter* declared) const {
+    if (!parameter.has_shard()) {
+      declared->shard = {.offset = std::vector<uint64_t>(declared->shape.size()),
+                         .shape = declared->shape};
+      declared->shard_elements = declared->elements;
+      declared->replicas = declaration_.world_size;
+      return absl::OkStatus();
+    }
+    const v1::Shard& shard = parameter.shard();
+    const auto dimensions = static_cast<int>(declared->shape.size());
+    if (shard.offset_size() != dimensions || shard.shape_size() != dimensions) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          field, ".shard: offset and shape must have the parameter's ", dimensions, " dimensions"));
+    }
+    declared->shard = {.offset = {shard.offset().begin(), shard.offset().end()},
+                       .shape = {shard.shape().begin(), shard.shape().end()}};
+    declared->shard_elements = 1;
+    for (int d = 0; d < dimensions; ++d) {
+      const uint64_t extent = declared->shape[static_cast<size_t>(d)];
+      if (shard.shape(d) == 0 || shard.shape(d) > extent ||
+          shard.offset(d) > extent - shard.shape(d)) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(field, ".shard: dimension ", d, " does not lie within ", extent));
+      }
+      declared->shard_elements *= shard.shape(d);
+    }
+    declared->replicas = shard.replicas() == 0 ? 1 : shard.replicas();
+    if (declared->replicas > declaration_.world_size) {
+      return absl::InvalidArgumentError(absl::StrCat(field, ".shard.replicas: ", shard.replicas(),
+                                                     " exceeds the world size ",
+                                                     declaration_.world_size));
     }
     return absl::OkStatus();
   }
@@ -92,9 +195,9 @@ class Checker {
       absl::Status status = CheckId(field + ".id", parameter.id());
       if (status.ok()) status = CheckName(field + ".name", parameter.name(), &names);
       if (!status.ok()) return status;
-      if (parameter.has_shard()) {
-        return absl::UnimplementedError(
-            absl::StrCat(field, ".shard: merging split parameters over ranks is not served yet"));
+      if (!parameter.group().empty()) {
+        status = CheckLabelText(field + ".group", parameter.group(), limits_.max_label_bytes);
+        if (!status.ok()) return status;
       }
       uint64_t elements = 1;
       for (const uint64_t extent : parameter.shape()) {
@@ -105,10 +208,13 @@ class Checker {
         elements *= extent;
       }
       declaration_.parameter_of_id[parameter.id()] = declaration_.parameters.size();
-      declaration_.parameters.push_back(
-          {.name = parameter.name(),
-           .shape = {parameter.shape().begin(), parameter.shape().end()},
-           .elements = elements});
+      DeclaredParameter declared;
+      declared.name = parameter.name();
+      declared.group = parameter.group();
+      declared.shape = {parameter.shape().begin(), parameter.shape().end()};
+      declared.elements = elements;
+      if (status = CheckShard(field, parameter, &declared); !status.ok()) return status;
+      declaration_.parameters.push_back(std::move(declared));
     }
     return absl::OkStatus();
   }
@@ -193,6 +299,13 @@ class Checker {
         }
       }
       declaration_.symmetries.push_back(*std::move(declared));
+    }
+    for (const DeclaredParameter& parameter : declaration_.parameters) {
+      const uint64_t rows = SpectrumRows(parameter);
+      if (rows <= limits_.max_spectrum_rows) continue;
+      declaration_.notices.push_back(
+          absl::StrCat("No singular values of '", parameter.name, "': its shorter side has ", rows,
+                       " rows, the limit max_spectrum_rows is ", limits_.max_spectrum_rows, "."));
     }
     return CheckSymmetryMemory(declaration_.symmetries, limits_);
   }

@@ -11,6 +11,8 @@ struct Limits {
   uint32_t max_parameters = 2000;
   uint32_t max_layers = 64;
   uint32_t max_symmetries = 1000;
+  /// Ranks of one run.
+  uint32_t max_ranks = 4096;
   uint32_t max_label_bytes = 128;
   uint64_t max_stream_bytes = uint64_t{2} << 30;
   uint64_t max_samples = 2048;

@@ -1,6 +1,7 @@
 #ifndef THERMOGRAD_SERVICE_RUN_DECLARATION_H_
 #define THERMOGRAD_SERVICE_RUN_DECLARATION_H_
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -8,14 +9,30 @@
 #include <unordered_map>
 #include <vector>
 
+#include "metrics/optimizer.h"
 #include "statistics/symmetry.h"
 
 namespace thermograd::service {
 
+/// The part of a parameter that one rank holds.
+struct Shard {
+  std::vector<uint64_t> offset;
+  std::vector<uint64_t> shape;
+
+  auto operator<=>(const Shard&) const = default;
+};
+
 struct DeclaredParameter {
   std::string name;
+  std::string group;
+  /// Of the whole parameter.
   std::vector<uint64_t> shape;
   size_t elements = 0;
+  /// This rank's part, which is the whole where nothing is split.
+  Shard shard;
+  size_t shard_elements = 0;
+  /// Ranks that hold this same part.
+  uint32_t replicas = 1;
   /// A symmetry needs its gradient and weights element by element.
   bool in_symmetry = false;
 };
@@ -70,15 +87,27 @@ struct RunDeclaration {
   std::string run;
   uint32_t rank = 0;
   uint32_t world_size = 1;
-  bool sgd = false;
+  /// Serialised RunSpec without what differs between ranks: equal in all ranks of a run.
+  std::string identity;
+  metrics::Optimizer optimizer;
+  bool gradients_are_reduced = false;
+  /// Tensors that the stream will send of every parameter besides gradients and weights.
+  bool sends_updates = false;
+  bool sends_preconditioners = false;
+  bool sends_gradients_after_update = false;
+  bool sends_reduced_gradients = false;
   uint32_t window_steps = 0;
-  uint32_t spectrum_every_steps = 0;
+  uint32_t spectrum_every_steps = 1;
+  /// Shorter side of the largest weight matrix whose singular values are computed.
+  uint64_t max_spectrum_rows = 0;
   uint32_t report_every_steps = 1;
   std::optional<uint64_t> resume_after_step;
   std::vector<DeclaredParameter> parameters;
   std::vector<DeclaredLayer> layers;
   std::vector<DeclaredProbeSet> probe_sets;
   std::vector<DeclaredSymmetry> symmetries;
+  /// What will not be served in full, a sentence each.
+  std::vector<std::string> notices;
   std::unordered_map<uint32_t, size_t> parameter_of_id;
   std::unordered_map<uint32_t, size_t> layer_of_id;
 };

@@ -26,6 +26,7 @@ RunRegistry::Entry* RunRegistry::FindLocked(uint64_t stream) {
 
 void RunRegistry::Publish(uint64_t stream, uint64_t step,
                           std::shared_ptr<const metrics::Figures> figures,
+                          std::shared_ptr<const metrics::Figures> run_figures,
                           const std::map<std::string, statistics::NonFinite>& non_finite) {
   const std::lock_guard lock(mutex_);
   Entry* entry = FindLocked(stream);
@@ -33,6 +34,7 @@ void RunRegistry::Publish(uint64_t stream, uint64_t step,
   ++entry->snapshot.steps;
   entry->snapshot.last_step = step;
   entry->snapshot.figures = std::move(figures);
+  entry->snapshot.run_figures = std::move(run_figures);
   entry->snapshot.non_finite = non_finite;
 }
 

@@ -25,8 +25,10 @@ struct RunSnapshot {
   /// Steps completed on this stream, and the number of the latest.
   uint64_t steps = 0;
   uint64_t last_step = 0;
-  /// Defined and undefined figures of the latest step; null before the first.
+  /// Defined and undefined figures of the latest step: those of this rank alone, and those of the
+  /// whole run. Null before the first step.
   std::shared_ptr<const metrics::Figures> figures;
+  std::shared_ptr<const metrics::Figures> run_figures;
   /// Non-finite elements seen by name of parameter or layer.
   std::map<std::string, statistics::NonFinite> non_finite;
 };
@@ -47,6 +49,7 @@ class RunRegistry {
 
   /// Replaces the figures of a stream; ignored if it was superseded.
   void Publish(uint64_t stream, uint64_t step, std::shared_ptr<const metrics::Figures> figures,
+               std::shared_ptr<const metrics::Figures> run_figures,
                const std::map<std::string, statistics::NonFinite>& non_finite);
 
   /// The stream has ended.

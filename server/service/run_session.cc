@@ -13,7 +13,6 @@ namespace thermograd::service {
 namespace {
 
 using metrics::Figures;
-using metrics::Undefined;
 
 absl::Status OutOfOrder(const std::string& name, const v1::TensorChunk& chunk, uint64_t microbatch,
                         size_t offset) {
@@ -51,26 +50,53 @@ void CountNonFiniteOf(std::span<const T> values, statistics::NonFinite* counts) 
   counts->Merge({.nans = moments.nans, .infinities = moments.infinities});
 }
 
-std::optional<Undefined> UndefinedIf(const statistics::NonFinite& counts) {
-  if (counts.any()) return Undefined::kNonFiniteInput;
-  return std::nullopt;
+// True for gradients, weights, and what the run declared.
+bool IsParameterKind(const RunDeclaration& declaration, v1::TensorKind kind) {
+  switch (kind) {
+    case v1::TENSOR_KIND_GRADIENT:
+    case v1::TENSOR_KIND_WEIGHT:
+      return true;
+    case v1::TENSOR_KIND_UPDATE:
+      return declaration.sends_updates;
+    case v1::TENSOR_KIND_PRECONDITIONER:
+      return declaration.sends_preconditioners;
+    case v1::TENSOR_KIND_GRADIENT_AFTER_UPDATE:
+      return declaration.sends_gradients_after_update;
+    case v1::TENSOR_KIND_REDUCED_GRADIENT:
+      return declaration.sends_reduced_gradients;
+    default:
+      return false;
+  }
+}
+
+template <typename Accumulator>
+void AddTo(const Elements& elements, size_t offset, Accumulator* accumulator) {
+  if (elements.is_double) {
+    accumulator->Add(elements.doubles, offset);
+  } else {
+    accumulator->Add(elements.floats, offset);
+  }
 }
 
 }  // namespace
 
-RunSession::RunSession(const Environment& environment, std::function<void()> supersede)
+RunSession::RunSession(const Environment& environment, std::function<void()> supersede,
+                       Deliver deliver)
     : environment_(environment),
       supersede_(std::move(supersede)),
-      step_memory_(environment.admission) {}
+      deliver_(std::move(deliver)),
+      run_memory_(environment.admission) {}
 
 RunSession::~RunSession() {
   if (step_) ++environment_.counters->incomplete_steps;
+  if (group_ != nullptr) group_->Leave(ticket_);
   if (stream_ != 0) environment_.runs->Close(stream_);
 }
 
 bool RunSession::IsHeavy(const v1::StreamRunRequest& request) const {
   return request.has_step_end() && step_ &&
-         (step_->has_activations || symmetries_->has_matrix_work());
+         (step_->has_activations || !declaration_->symmetries.empty() ||
+          declaration_->world_size > 1);
 }
 
 absl::Status RunSession::Receive(const v1::StreamRunRequest& request,
@@ -102,24 +128,38 @@ absl::Status RunSession::ReceiveRunSpec(const v1::RunSpec& spec,
   }
   absl::StatusOr<RunDeclaration> declaration = CheckRunSpec(spec, environment_.limits);
   if (!declaration.ok()) return declaration.status();
+  const uint64_t window_bytes = metrics::EntropicForces::WindowBytes(declaration->parameters.size(),
+                                                                     declaration->window_steps);
+  if (window_bytes > environment_.limits.max_stream_bytes || !run_memory_.Take(window_bytes)) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "run_spec.reporting.window_steps: windows of ", declaration->window_steps, " steps of ",
+        declaration->parameters.size(), " parameters need ", window_bytes,
+        " bytes, more than max_stream_bytes or the server's budget leave"));
+  }
+  group_ = environment_.ranks->Find(*declaration);
+  if (group_ == nullptr) {
+    return absl::InvalidArgumentError(
+        "run_spec: differs from what the live ranks of the run declared, in more than rank, "
+        "resume_after_step and shards");
+  }
   declaration_ = *std::move(declaration);
   last_step_ = declaration_->resume_after_step;
-  parameter_windows_.assign(declaration_->parameters.size(),
-                            statistics::Window<metrics::GradientStep>(declaration_->window_steps));
-  run_window_.emplace(declaration_->window_steps);
-  symmetries_.emplace(*declaration_, environment_.limits.max_spectrum_rows);
   representations_.emplace(*declaration_, environment_.limits.max_cross_run_pairs,
                            environment_.probes);
+  ticket_ = group_->Enter(*declaration_);
   stream_ = environment_.runs->Open(declaration_->run, declaration_->rank, declaration_->world_size,
                                     std::move(supersede_));
   responses->push_back(RunAccepted(environment_.limits, declaration_->window_steps));
+  for (const std::string& text : declaration_->notices) {
+    responses->push_back(Notice({AnalysisNotice::Kind::kDropped, text}, std::nullopt));
+  }
   return absl::OkStatus();
 }
 
 absl::Status RunSession::ReceiveStepBegin(const v1::StepBegin& begin) {
   if (step_) {
     return absl::InvalidArgumentError(
-        absl::StrCat("step_begin: step ", step_->begin.step(), " is still open"));
+        absl::StrCat("step_begin: step ", step_->number, " is still open"));
   }
   if (last_step_ && begin.step() <= *last_step_) {
     return absl::InvalidArgumentError(
@@ -133,22 +173,45 @@ absl::Status RunSession::ReceiveStepBegin(const v1::StepBegin& begin) {
     return absl::InvalidArgumentError("step_begin.microbatch_size: must be at least 1");
   }
   Step step;
-  step.begin = begin;
-  if (begin.microbatches() == 0) step.begin.set_microbatches(1);
-  if (begin.loss_scale() == 0) step.begin.set_loss_scale(1);
-  step.parameters.resize(declaration_->parameters.size());
+  step.number = begin.step();
+  step.microbatches = std::max(begin.microbatches(), 1u);
+  step.loss_scale = begin.loss_scale() == 0 ? 1 : begin.loss_scale();
+  StepSettings& settings = step.rank.settings;
+  settings.context = {.step = begin.step(),
+                      .learning_rate = begin.learning_rate(),
+                      .weight_decay = begin.weight_decay()};
+  if (begin.has_loss()) settings.loss = begin.loss();
+  settings.microbatch_size = static_cast<double>(begin.microbatch_size());
+  settings.reduced_batch_size = static_cast<double>(begin.reduced_batch_size());
+  for (const v1::GroupStep& group : begin.groups()) {
+    const bool is_declared =
+        std::any_of(declaration_->parameters.begin(), declaration_->parameters.end(),
+                    [&](const DeclaredParameter& p) { return p.group == group.group(); });
+    if (group.group().empty() || !is_declared) {
+      return absl::InvalidArgumentError("step_begin.groups: names no group of run_spec.parameters");
+    }
+    status = CheckNumber("groups.learning_rate", group.learning_rate(), false);
+    if (status.ok()) status = CheckNumber("groups.weight_decay", group.weight_decay(), false);
+    if (!status.ok()) return status;
+    settings.groups[group.group()] = {.learning_rate = group.learning_rate(),
+                                      .weight_decay = group.weight_decay()};
+  }
+  step.rank.parameters.resize(declaration_->parameters.size());
+  step.rank.memory = std::make_shared<Reservation>(environment_.admission);
+  step.types.resize(declaration_->parameters.size());
   step.layers.resize(declaration_->layers.size());
   step_ = std::move(step);
   return absl::OkStatus();
 }
 
 absl::Status RunSession::TakeMemory(uint64_t bytes) {
-  if (bytes > environment_.limits.max_stream_bytes - step_memory_.bytes()) {
+  Reservation& memory = *step_->rank.memory;
+  if (bytes > environment_.limits.max_stream_bytes - memory.bytes()) {
     return absl::ResourceExhaustedError(
         absl::StrCat("chunk: the open step needs more than max_stream_bytes = ",
                      environment_.limits.max_stream_bytes, " bytes"));
   }
-  if (step_memory_.Take(bytes)) return absl::OkStatus();
+  if (memory.Take(bytes)) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrCat("chunk: the server's memory budget of ",
                                                    environment_.admission->max_bytes(),
                                                    " bytes for all streams is used up"));
@@ -161,11 +224,12 @@ absl::StatusOr<size_t> RunSession::ParameterOf(const v1::TensorChunk& chunk) con
         absl::StrCat("chunk.tensor_id: ", chunk.tensor_id(), " is no declared parameter"));
   }
   const DeclaredParameter& parameter = declaration_->parameters[found->second];
-  if (chunk.shape_size() > 0 && !std::equal(chunk.shape().begin(), chunk.shape().end(),
-                                            parameter.shape.begin(), parameter.shape.end())) {
+  const std::vector<uint64_t>& shape = parameter.shard.shape;
+  if (chunk.shape_size() > 0 &&
+      !std::equal(chunk.shape().begin(), chunk.shape().end(), shape.begin(), shape.end())) {
     return absl::InvalidArgumentError(
         absl::StrCat("chunk.shape: [", absl::StrJoin(chunk.shape(), ","), "] for '", parameter.name,
-                     "', declared as [", absl::StrJoin(parameter.shape, ","), "]"));
+                     "', declared as [", absl::StrJoin(shape, ","), "]"));
   }
   return found->second;
 }
@@ -183,103 +247,108 @@ absl::Status RunSession::ReceiveChunk(const v1::TensorChunk& chunk) {
   }
   if (elements->size() == 0) return absl::InvalidArgumentError("chunk.data: must not be empty");
   ++environment_.counters->chunks;
-  switch (chunk.kind()) {
-    case v1::TENSOR_KIND_GRADIENT:
-      return ReceiveGradient(chunk, *elements);
-    case v1::TENSOR_KIND_WEIGHT:
-      return ReceiveWeight(chunk, *elements);
-    case v1::TENSOR_KIND_ACTIVATION:
-      return ReceiveActivations(chunk, *elements);
-    default:
-      return absl::InvalidArgumentError(
-          absl::StrCat("chunk.kind: ", chunk.kind(), " is none of GRADIENT, WEIGHT, ACTIVATION"));
+  if (chunk.kind() == v1::TENSOR_KIND_ACTIVATION) return ReceiveActivations(chunk, *elements);
+  if (!IsParameterKind(*declaration_, chunk.kind())) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "chunk.kind: ",
+        v1::TensorKind_IsValid(chunk.kind()) ? v1::TensorKind_Name(chunk.kind())
+                                             : absl::StrCat(static_cast<int>(chunk.kind())),
+        " is none of GRADIENT, WEIGHT, ACTIVATION and run_spec.parameter_kinds"));
   }
+  const absl::StatusOr<size_t> parameter = ParameterOf(chunk);
+  if (!parameter.ok()) return parameter.status();
+  const std::string& name = declaration_->parameters[*parameter].name;
+  v1::DataType* type = &step_->types[*parameter][static_cast<size_t>(chunk.kind())];
+  if (absl::Status status = CheckType(name, chunk, type); !status.ok()) return status;
+  if (chunk.kind() == v1::TENSOR_KIND_GRADIENT) {
+    return ReceiveGradient(chunk, *parameter, *elements);
+  }
+  return ReceiveTensor(chunk, *parameter, *elements);
 }
 
-absl::Status RunSession::ReceiveGradient(const v1::TensorChunk& chunk, const Elements& elements) {
-  const absl::StatusOr<size_t> index = ParameterOf(chunk);
-  if (!index.ok()) return index.status();
-  const DeclaredParameter& parameter = declaration_->parameters[*index];
-  ParameterStep& state = step_->parameters[*index];
-  if (absl::Status status = CheckType(parameter.name, chunk, &state.gradient_type); !status.ok()) {
-    return status;
-  }
-  const uint32_t microbatches = step_->begin.microbatches();
-  if (!state.gradient) {
-    const bool keep_sum = parameter.in_symmetry || microbatches > 1;
-    if (absl::Status status = TakeMemory(keep_sum ? parameter.elements * sizeof(double) : 0);
+absl::Status RunSession::ReceiveGradient(const v1::TensorChunk& chunk, size_t index,
+                                         const Elements& elements) {
+  const DeclaredParameter& parameter = declaration_->parameters[index];
+  auto& gradient = step_->rank.parameters[index].gradient;
+  const uint32_t microbatches = step_->microbatches;
+  if (!gradient) {
+    // The ranks' sum vectors are added, unless the trainer sends what they come to.
+    const bool is_merged = declaration_->world_size > 1 && !declaration_->gradients_are_reduced &&
+                           !declaration_->sends_reduced_gradients;
+    const bool keep_sum = TensorsToKeep(*declaration_, parameter).gradient || is_merged;
+    const bool has_vector = keep_sum || microbatches > 1;
+    if (absl::Status status =
+            TakeMemory(has_vector ? parameter.shard_elements * sizeof(double) : 0);
         !status.ok()) {
       return status;
     }
-    state.gradient.emplace(parameter.elements, microbatches, parameter.in_symmetry,
-                           1 / step_->begin.loss_scale());
+    gradient.emplace(parameter.shard_elements, microbatches, keep_sum, 1 / step_->loss_scale);
   }
-  if (chunk.microbatch() >= microbatches || state.gradient->complete()) {
+  if (chunk.microbatch() >= microbatches || gradient->complete()) {
     return absl::InvalidArgumentError(absl::StrCat(
         "chunk.microbatch: ", chunk.microbatch(), " of '", parameter.name, "', the step has ",
-        microbatches, state.gradient->complete() ? " and all were sent" : ""));
+        microbatches, gradient->complete() ? " and all were sent" : ""));
   }
-  if (chunk.microbatch() != state.gradient->microbatch() ||
-      chunk.offset() != state.gradient->next_element()) {
-    return OutOfOrder(parameter.name, chunk, state.gradient->microbatch(),
-                      state.gradient->next_element());
+  if (chunk.microbatch() != gradient->microbatch() || chunk.offset() != gradient->next_element()) {
+    return OutOfOrder(parameter.name, chunk, gradient->microbatch(), gradient->next_element());
   }
   if (absl::Status status =
-          CheckSize(parameter.name, chunk.offset(), elements.size(), parameter.elements);
+          CheckSize(parameter.name, chunk.offset(), elements.size(), parameter.shard_elements);
       !status.ok()) {
     return status;
   }
-  if (elements.is_double) {
-    state.gradient->Add(elements.doubles, chunk.offset());
-  } else {
-    state.gradient->Add(elements.floats, chunk.offset());
-  }
+  AddTo(elements, chunk.offset(), &*gradient);
   return absl::OkStatus();
 }
 
-absl::Status RunSession::ReceiveWeight(const v1::TensorChunk& chunk, const Elements& elements) {
-  const absl::StatusOr<size_t> index = ParameterOf(chunk);
-  if (!index.ok()) return index.status();
-  const DeclaredParameter& parameter = declaration_->parameters[*index];
-  ParameterStep& state = step_->parameters[*index];
-  if (absl::Status status = CheckType(parameter.name, chunk, &state.weight_type); !status.ok()) {
-    return status;
+absl::Status RunSession::ReceiveTensor(const v1::TensorChunk& chunk, size_t index,
+                                       const Elements& elements) {
+  const DeclaredParameter& parameter = declaration_->parameters[index];
+  const KeptTensors keep = TensorsToKeep(*declaration_, parameter);
+  ParameterPart& part = step_->rank.parameters[index];
+  std::optional<statistics::TensorAccumulator>* tensor = nullptr;
+  bool keep_values = true;
+  double factor = 1;
+  switch (chunk.kind()) {
+    case v1::TENSOR_KIND_WEIGHT:
+      tensor = &part.weight;
+      keep_values = keep.weight;
+      break;
+    case v1::TENSOR_KIND_UPDATE:
+      tensor = &part.update;
+      break;
+    case v1::TENSOR_KIND_PRECONDITIONER:
+      tensor = &part.preconditioner;
+      break;
+    case v1::TENSOR_KIND_GRADIENT_AFTER_UPDATE:
+      tensor = &part.gradient_after_update;
+      factor = 1 / step_->loss_scale;
+      break;
+    default:
+      tensor = &part.reduced_gradient;
+      keep_values = keep.gradient;
+      factor = 1 / step_->loss_scale;
   }
-  if (!state.weight) {
+  if (!*tensor) {
     if (absl::Status status =
-            TakeMemory(parameter.in_symmetry ? parameter.elements * sizeof(double) : 0);
+            TakeMemory(keep_values ? parameter.shard_elements * sizeof(double) : 0);
         !status.ok()) {
       return status;
     }
-    state.weight = Weight{};
-    if (parameter.in_symmetry) state.weight->values.resize(parameter.elements);
+    tensor->emplace(parameter.shard_elements, keep_values, factor);
   }
-  Weight& weight = *state.weight;
   if (chunk.microbatch() != 0) {
-    return absl::InvalidArgumentError("chunk.microbatch: must be 0 for weights");
+    return absl::InvalidArgumentError("chunk.microbatch: must be 0 except for gradients");
   }
-  if (weight.complete || chunk.offset() != weight.next_element) {
-    return OutOfOrder(parameter.name, chunk, 0, weight.next_element);
+  if ((*tensor)->complete() || chunk.offset() != (*tensor)->next_element()) {
+    return OutOfOrder(parameter.name, chunk, 0, (*tensor)->next_element());
   }
   if (absl::Status status =
-          CheckSize(parameter.name, chunk.offset(), elements.size(), parameter.elements);
+          CheckSize(parameter.name, chunk.offset(), elements.size(), parameter.shard_elements);
       !status.ok()) {
     return status;
   }
-  const auto add = [&](auto values) {
-    kernels::AddMoments(values.data(), values.size(), chunk.offset(), &weight.moments);
-    if (!weight.values.empty()) {
-      std::copy(values.begin(), values.end(),
-                weight.values.begin() + static_cast<ptrdiff_t>(chunk.offset()));
-    }
-  };
-  if (elements.is_double) {
-    add(elements.doubles);
-  } else {
-    add(elements.floats);
-  }
-  weight.next_element += elements.size();
-  weight.complete = weight.next_element == parameter.elements;
+  AddTo(elements, chunk.offset(), &**tensor);
   return absl::OkStatus();
 }
 
@@ -312,7 +381,7 @@ absl::Status RunSession::ReceiveActivations(const v1::TensorChunk& chunk,
     state.activations->layer = found->second;
   }
   LayerActivations& activations = *state.activations;
-  const uint32_t batches = layer.probe_set ? 1 : step_->begin.microbatches();
+  const uint32_t batches = layer.probe_set ? 1 : step_->microbatches;
   const bool starts = state.next_element == 0;
   const size_t batch = activations.batch_rows.size() - (starts ? 0 : 1);
   if (chunk.microbatch() >= batches || activations.complete) {
@@ -373,32 +442,43 @@ absl::Status RunSession::ReceiveActivations(const v1::TensorChunk& chunk,
 absl::Status RunSession::ReceiveStepEnd(const v1::StepEnd& end,
                                         std::vector<v1::StreamRunResponse>* responses) {
   if (!step_) return absl::InvalidArgumentError("step_end: no step is open");
-  if (end.step() != step_->begin.step()) {
-    return absl::InvalidArgumentError(absl::StrCat("step_end.step: ", end.step(), ", but step ",
-                                                   step_->begin.step(), " is open"));
+  if (end.step() != step_->number) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("step_end.step: ", end.step(), ", but step ", step_->number, " is open"));
   }
   const auto start = std::chrono::steady_clock::now();
-  auto figures = std::make_shared<Figures>();
+  const auto figures = std::make_shared<Figures>();
   CountNonFinite(responses);
-  AnalyzeGradients(figures.get());
-  AnalyzeSymmetries(figures.get(), responses);
   AnalyzeRepresentations(figures.get(), responses);
-  for (const metrics::Figure& figure : *figures) {
-    if (const Undefined* reason = std::get_if<Undefined>(&figure.result)) {
-      ++environment_.counters->undefined[static_cast<size_t>(*reason)];
+  CountUndefined(*figures, environment_.counters);
+  last_step_ = end.step();
+  RankStep rank = std::move(step_->rank);
+  step_.reset();
+  const bool is_reported = steps_++ % declaration_->report_every_steps == 0;
+  // Later than now it runs on another thread, so it takes along all that it needs.
+  const auto complete = [environment = environment_, stream = stream_, step = end.step(), figures,
+                         non_finite = non_finite_, is_reported](const RunFigures& run_figures) {
+    std::vector<v1::StreamRunResponse> answers;
+    environment.runs->Publish(stream, step, figures, run_figures, non_finite);
+    ++environment.counters->steps;
+    if (is_reported) {
+      v1::StepReport* report = answers.emplace_back().mutable_step_report();
+      report->set_step(step);
+      WriteFigures(*run_figures, report);
+      WriteFigures(*figures, report);
+    }
+    answers.push_back(Acknowledgement(step));
+    return answers;
+  };
+  const RunFigures run_figures = group_->EndStep(
+      ticket_, std::move(rank), [complete, deliver = deliver_](const RunFigures& run_figures) {
+        deliver(complete(run_figures));
+      });
+  if (run_figures != nullptr) {
+    for (v1::StreamRunResponse& answer : complete(run_figures)) {
+      responses->push_back(std::move(answer));
     }
   }
-  last_step_ = end.step();
-  step_.reset();
-  step_memory_.Clear();
-  environment_.runs->Publish(stream_, end.step(), figures, non_finite_);
-  if (steps_++ % declaration_->report_every_steps == 0) {
-    v1::StepReport* report = responses->emplace_back().mutable_step_report();
-    report->set_step(end.step());
-    WriteFigures(*figures, report);
-  }
-  responses->push_back(Acknowledgement(end.step()));
-  ++environment_.counters->steps;
   environment_.counters->analysis_nanoseconds += static_cast<uint64_t>(
       std::chrono::nanoseconds(std::chrono::steady_clock::now() - start).count());
   return absl::OkStatus();
@@ -413,91 +493,24 @@ void RunSession::CountNonFinite(std::vector<v1::StreamRunResponse>* responses) {
         Notice({AnalysisNotice::Kind::kNonFinite,
                 absl::StrCat("The ", what, " of '", name, "' hold ", found.nans, " NaN and ",
                              found.infinities, " infinite elements.")},
-               step_->begin.step()));
+               step_->number));
   };
-  for (size_t i = 0; i < step_->parameters.size(); ++i) {
-    const ParameterStep& state = step_->parameters[i];
+  for (size_t i = 0; i < step_->rank.parameters.size(); ++i) {
+    const ParameterPart& part = step_->rank.parameters[i];
     const std::string& name = declaration_->parameters[i].name;
-    if (state.gradient) count(name, "gradients", state.gradient->non_finite());
-    if (state.weight) {
-      count(name, "weights",
-            {.nans = state.weight->moments.nans, .infinities = state.weight->moments.infinities});
+    if (part.gradient) count(name, "gradients", part.gradient->non_finite());
+    for (const auto& [what, tensor] :
+         {std::pair{"weights", &part.weight}, std::pair{"updates", &part.update},
+          std::pair{"preconditioners", &part.preconditioner},
+          std::pair{"gradients after the update", &part.gradient_after_update},
+          std::pair{"reduced gradients", &part.reduced_gradient}}) {
+      if (*tensor) count(name, what, (*tensor)->non_finite());
     }
   }
   for (size_t i = 0; i < step_->layers.size(); ++i) {
     if (step_->layers[i].activations) {
       count(declaration_->layers[i].name, "activations", step_->layers[i].activations->non_finite);
     }
-  }
-}
-
-void RunSession::AnalyzeGradients(Figures* figures) {
-  const v1::StepBegin& begin = step_->begin;
-  std::optional<Undefined> run_undefined;
-  metrics::RunStep run{.gradient = {},
-                       .learning_rate = begin.learning_rate(),
-                       .weight_decay = begin.weight_decay(),
-                       .loss = {},
-                       .weight_squared_norm = 0};
-  run.gradient.microbatch_size = static_cast<double>(begin.microbatch_size());
-  if (begin.has_loss()) run.loss = begin.loss();
-  for (size_t i = 0; i < step_->parameters.size(); ++i) {
-    const ParameterStep& state = step_->parameters[i];
-    const std::string& name = declaration_->parameters[i].name;
-    if (!state.weight || !state.weight->complete) {
-      run.weight_squared_norm.reset();
-    } else if (run.weight_squared_norm) {
-      *run.weight_squared_norm += kernels::Total(state.weight->moments.squares);
-    }
-    std::optional<Undefined> undefined;
-    if (!state.gradient || !state.gradient->complete()) {
-      undefined = Undefined::kMissingTensor;
-    } else if (state.gradient->non_finite().any()) {
-      undefined = Undefined::kNonFiniteInput;
-    }
-    if (undefined) {
-      run_undefined = undefined;
-      metrics::AppendUndefinedParameterFigures(name, *undefined, figures);
-      continue;
-    }
-    const statistics::GradientSums sums = state.gradient->Sums();
-    run.gradient.sums.MergeParameters(sums);
-    parameter_windows_[i].Push({.sums = sums, .microbatch_size = run.gradient.microbatch_size});
-    metrics::AppendParameterFigures(name, parameter_windows_[i], figures);
-  }
-  if (step_->parameters.empty()) return;
-  if (run_undefined) {
-    metrics::AppendUndefinedRunFigures(*run_undefined, figures);
-    return;
-  }
-  if (run.loss && !std::isfinite(*run.loss)) run.loss.reset();
-  run_window_->Push(run);
-  metrics::AppendRunFigures(*run_window_, figures);
-}
-
-void RunSession::AnalyzeSymmetries(Figures* figures,
-                                   std::vector<v1::StreamRunResponse>* responses) {
-  std::vector<ParameterElements> parameters(step_->parameters.size());
-  for (size_t i = 0; i < parameters.size(); ++i) {
-    if (!declaration_->parameters[i].in_symmetry) continue;
-    ParameterStep& state = step_->parameters[i];
-    if (state.gradient && state.gradient->complete()) {
-      parameters[i].gradient.undefined = UndefinedIf(state.gradient->non_finite());
-      parameters[i].gradient.values = state.gradient->Mean();
-    }
-    if (state.weight && state.weight->complete) {
-      parameters[i].weight.undefined = UndefinedIf(
-          {.nans = state.weight->moments.nans, .infinities = state.weight->moments.infinities});
-      parameters[i].weight.values = std::move(state.weight->values);
-    }
-  }
-  std::vector<AnalysisNotice> notices;
-  symmetries_->AddStep({.step = step_->begin.step(),
-                        .learning_rate = step_->begin.learning_rate(),
-                        .weight_decay = step_->begin.weight_decay()},
-                       parameters, figures, &notices);
-  for (const AnalysisNotice& notice : notices) {
-    responses->push_back(Notice(notice, step_->begin.step()));
   }
 }
 
@@ -510,7 +523,7 @@ void RunSession::AnalyzeRepresentations(Figures* figures,
   std::vector<AnalysisNotice> notices;
   representations_->AddStep(layers, figures, &notices);
   for (AnalysisNotice& notice : notices) {
-    responses->push_back(Notice(notice, step_->begin.step()));
+    responses->push_back(Notice(std::move(notice), step_->number));
   }
 }
 

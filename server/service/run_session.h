@@ -1,6 +1,7 @@
 #ifndef THERMOGRAD_SERVICE_RUN_SESSION_H_
 #define THERMOGRAD_SERVICE_RUN_SESSION_H_
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -10,18 +11,16 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "metrics/entropic_force.h"
 #include "service/admission.h"
 #include "service/declaration.h"
 #include "service/decode.h"
 #include "service/limits.h"
 #include "service/probe_board.h"
+#include "service/rank_group.h"
 #include "service/representation_analysis.h"
 #include "service/run_registry.h"
 #include "service/service_counters.h"
 #include "service/step.h"
-#include "service/symmetry_analysis.h"
-#include "statistics/gradient.h"
 #include "thermograd/v1/training_analysis_service.pb.h"
 
 namespace thermograd::service {
@@ -31,6 +30,7 @@ struct Environment {
   Limits limits;
   Admission* admission;
   RunRegistry* runs;
+  RankGroups* ranks;
   ProbeBoard* probes;
   ServiceCounters* counters;
 };
@@ -39,41 +39,37 @@ struct Environment {
 /// at a time.
 class RunSession {
  public:
-  /// `supersede` is called, from any thread, when a newer stream of the same run and rank arrives.
-  RunSession(const Environment& environment, std::function<void()> supersede);
+  /// Takes answers that come after Receive has returned.
+  using Deliver = std::function<void(std::vector<v1::StreamRunResponse>)>;
+
+  /// Both are called from any thread: `supersede` when a newer stream of the same run and rank
+  /// arrives, `deliver` with the answers to a step that had to wait for other ranks.
+  RunSession(const Environment& environment, std::function<void()> supersede, Deliver deliver);
   ~RunSession();
 
   /// Handles one message and appends the answers. An error ends the stream.
   absl::Status Receive(const v1::StreamRunRequest& request,
                        std::vector<v1::StreamRunResponse>* responses);
 
-  /// True if Receive(request) may take long: the end of a step with representations
-  /// or products of matrices.
+  /// True if Receive(request) may take long: the end of a step with more than gradient sums.
   bool IsHeavy(const v1::StreamRunRequest& request) const;
 
   bool step_open() const { return step_.has_value(); }
 
  private:
-  struct Weight {
-    size_t next_element = 0;
-    bool complete = false;
-    kernels::Moments moments;
-    std::vector<double> values;  // only where a symmetry needs them
-  };
-  struct ParameterStep {
-    std::optional<statistics::GradientAccumulator> gradient;
-    std::optional<Weight> weight;
-    v1::DataType gradient_type = v1::DATA_TYPE_UNSPECIFIED;
-    v1::DataType weight_type = v1::DATA_TYPE_UNSPECIFIED;
-  };
+  /// Element types of the tensors of one parameter, by TensorKind.
+  using DataTypes = std::array<v1::DataType, v1::TensorKind_ARRAYSIZE>;
   struct LayerStep {
     std::optional<LayerActivations> activations;
     size_t next_element = 0;  // of the microbatch that is being received
     v1::DataType type = v1::DATA_TYPE_UNSPECIFIED;
   };
   struct Step {
-    v1::StepBegin begin;
-    std::vector<ParameterStep> parameters;
+    uint64_t number = 0;
+    uint32_t microbatches = 1;
+    double loss_scale = 1;
+    RankStep rank;
+    std::vector<DataTypes> types;  // by parameter
     std::vector<LayerStep> layers;
     bool has_activations = false;
   };
@@ -82,8 +78,10 @@ class RunSession {
                               std::vector<v1::StreamRunResponse>* responses);
   absl::Status ReceiveStepBegin(const v1::StepBegin& begin);
   absl::Status ReceiveChunk(const v1::TensorChunk& chunk);
-  absl::Status ReceiveGradient(const v1::TensorChunk& chunk, const Elements& elements);
-  absl::Status ReceiveWeight(const v1::TensorChunk& chunk, const Elements& elements);
+  absl::Status ReceiveGradient(const v1::TensorChunk& chunk, size_t parameter,
+                               const Elements& elements);
+  absl::Status ReceiveTensor(const v1::TensorChunk& chunk, size_t parameter,
+                             const Elements& elements);
   absl::Status ReceiveActivations(const v1::TensorChunk& chunk, const Elements& elements);
   absl::Status ReceiveStepEnd(const v1::StepEnd& end,
                               std::vector<v1::StreamRunResponse>* responses);
@@ -91,25 +89,22 @@ class RunSession {
   absl::StatusOr<size_t> ParameterOf(const v1::TensorChunk& chunk) const;
   absl::Status TakeMemory(uint64_t bytes);
 
-  void AnalyzeGradients(metrics::Figures* figures);
-  void AnalyzeSymmetries(metrics::Figures* figures,
-                         std::vector<v1::StreamRunResponse>* responses);
   void AnalyzeRepresentations(metrics::Figures* figures,
                               std::vector<v1::StreamRunResponse>* responses);
   void CountNonFinite(std::vector<v1::StreamRunResponse>* responses);
 
   const Environment environment_;
   std::function<void()> supersede_;
+  const Deliver deliver_;
   std::optional<RunDeclaration> declaration_;
+  Reservation run_memory_;
   uint64_t stream_ = 0;
+  std::shared_ptr<RankGroup> group_;
+  uint64_t ticket_ = 0;
   std::optional<uint64_t> last_step_;
   uint64_t steps_ = 0;
   std::optional<Step> step_;
-  Reservation step_memory_;
   Decoder decoder_;
-  std::vector<statistics::Window<metrics::GradientStep>> parameter_windows_;
-  std::optional<statistics::Window<metrics::RunStep>> run_window_;
-  std::optional<SymmetryAnalysis> symmetries_;
   std::optional<RepresentationAnalysis> representations_;
   std::map<std::string, statistics::NonFinite> non_finite_;
 };

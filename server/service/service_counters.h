@@ -27,6 +27,8 @@ struct ServiceCounters {
   std::atomic<uint64_t> chunks{0};
   std::atomic<uint64_t> steps{0};
   std::atomic<uint64_t> incomplete_steps{0};
+  /// Steps given up because not all ranks of a run ended them.
+  std::atomic<uint64_t> incomplete_rank_steps{0};
   std::atomic<uint64_t> streams{0};
   std::atomic<uint64_t> comparisons{0};
   std::atomic<uint64_t> reports_dropped{0};
@@ -35,6 +37,14 @@ struct ServiceCounters {
   /// Figures withheld, by metrics::Undefined.
   std::array<std::atomic<uint64_t>, metrics::kUndefinedReasons> undefined{};
 };
+
+inline void CountUndefined(const metrics::Figures& figures, ServiceCounters* counters) {
+  for (const metrics::Figure& figure : figures) {
+    if (const auto* reason = std::get_if<metrics::Undefined>(&figure.result)) {
+      ++counters->undefined[static_cast<size_t>(*reason)];
+    }
+  }
+}
 
 }  // namespace thermograd::service
 

@@ -43,7 +43,11 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
       : environment_(environment),
         workers_(workers),
         service_(service),
-        session_(std::in_place, environment, [this] { Supersede(); }) {
+        session_(
+            std::in_place, environment, [this] { Supersede(); },
+            [this](std::vector<v1::StreamRunResponse> responses) {
+              Deliver(std::move(responses));
+            }) {
     has_place_ = environment_.admission->TakeStream();
     const bool entered = service_->Enter(this);
     const std::lock_guard lock(mutex_);
@@ -142,6 +146,12 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
   void Supersede() {
     const std::lock_guard lock(mutex_);
     EndLocked(absl::AbortedError("run: a newer stream of the same run and rank took over"));
+    WriteLocked();
+  }
+
+  void Deliver(std::vector<v1::StreamRunResponse> responses) {
+    const std::lock_guard lock(mutex_);
+    for (v1::StreamRunResponse& response : responses) EnqueueLocked(std::move(response));
     WriteLocked();
   }
 
@@ -264,6 +274,10 @@ bool TrainingAnalysisService::Enter(Drainable* stream) {
 void TrainingAnalysisService::Leave(Drainable* stream) {
   const std::lock_guard lock(mutex_);
   streams_.erase(stream);
+}
+
+void TrainingAnalysisService::ExpireSteps(std::chrono::steady_clock::duration age) {
+  environment_.ranks->Expire(std::chrono::steady_clock::now() - age);
 }
 
 void TrainingAnalysisService::Drain() {

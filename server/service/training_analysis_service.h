@@ -1,6 +1,7 @@
 #ifndef THERMOGRAD_SERVICE_TRAINING_ANALYSIS_SERVICE_H_
 #define THERMOGRAD_SERVICE_TRAINING_ANALYSIS_SERVICE_H_
 
+#include <chrono>
 #include <functional>
 #include <mutex>
 #include <unordered_set>
@@ -41,6 +42,10 @@ class TrainingAnalysisService final : public RawService {
   grpc::ServerUnaryReactor* DescribeMetrics(grpc::CallbackServerContext* context,
                                             const v1::DescribeMetricsRequest* request,
                                             v1::DescribeMetricsResponse* response) override;
+
+  /// Gives up steps that have waited this long for other ranks of their run. To be called now and
+  /// then.
+  void ExpireSteps(std::chrono::steady_clock::duration age);
 
   /// Refuses new calls and lets every open stream finish its open step.
   void Drain();

@@ -2,15 +2,11 @@
 
 namespace thermograd::statistics {
 
-void NonFinite::Merge(const NonFinite& other) {
-  nans += other.nans;
-  infinities += other.infinities;
-}
-
 void GradientSums::MergeParameters(const GradientSums& other) {
   microbatches = other.microbatches;
   sum_squared_norm += other.sum_squared_norm;
-  squared_norm_of_sum += other.squared_norm_of_sum;
+  applied_squared_norm += other.applied_squared_norm;
+  applied_microbatches = other.applied_microbatches;
 }
 
 GradientAccumulator::GradientAccumulator(size_t elements, uint64_t microbatches, bool keep_sum,
@@ -41,16 +37,28 @@ void GradientAccumulator::Add(std::span<const double> chunk, size_t first) {
   AddElements(chunk, first);
 }
 
+void GradientAccumulator::MergeMicrobatches(const GradientAccumulator& other) {
+  // Ranks may have scaled their losses differently.
+  const double ratio = other.factor_ / factor_;
+  microbatches_ += other.microbatches_;
+  microbatch_ = microbatches_;
+  sum_squared_norm_ += other.sum_squared_norm_ * ratio * ratio;
+  non_finite_.Merge(other.non_finite_);
+  for (size_t i = 0; i < sum_.size(); ++i) sum_[i] += ratio * other.sum_[i];
+}
+
 GradientSums GradientAccumulator::Sums() const {
-  double squared_norm_of_sum = sum_squared_norm_;
+  const auto n = static_cast<double>(microbatches_);
+  double applied_squared_norm = sum_squared_norm_;
   if (microbatches_ > 1) {
     kernels::Lanes lanes;
     kernels::AddDot(sum_.data(), sum_.data(), sum_.size(), 0, &lanes);
-    squared_norm_of_sum = kernels::Total(lanes);
+    applied_squared_norm = kernels::Total(lanes) / (n * n);
   }
   return {.microbatches = microbatches_,
           .sum_squared_norm = sum_squared_norm_ * factor_ * factor_,
-          .squared_norm_of_sum = squared_norm_of_sum * factor_ * factor_};
+          .applied_squared_norm = applied_squared_norm * factor_ * factor_,
+          .applied_microbatches = n};
 }
 
 std::vector<double> GradientAccumulator::Mean() const {

@@ -7,43 +7,42 @@
 #include <vector>
 
 #include "kernels/reduce.h"
+#include "statistics/non_finite.h"
 
 namespace thermograd::statistics {
 
-/// Elements that spoil arithmetic, counted over tensors.
-struct NonFinite {
-  uint64_t nans = 0;
-  uint64_t infinities = 0;
-
-  bool any() const { return nans + infinities > 0; }
-  void Merge(const NonFinite& other);
-};
-
-/// The sums over one step's microbatch gradients from which all gradient metrics follow. Sums of
-/// disjoint parameters (or disjoint shards) add.
+/// The sums over one step's gradients from which all gradient metrics follow. Sums of disjoint
+/// parameters, or of disjoint shards of one, add.
 struct GradientSums {
-  /// Microbatches M.
+  /// Microbatches n, of all ranks.
   uint64_t microbatches = 0;
-  /// sum_i |g_i|^2.
+  /// sum_i |g_i|^2 over the microbatches.
   double sum_squared_norm = 0;
-  /// |sum_i g_i|^2.
-  double squared_norm_of_sum = 0;
+  /// |g|^2 of the gradient that the step applies: the mean of the microbatch gradients, or the
+  /// reduced gradient where the trainer sent it.
+  double applied_squared_norm = 0;
+  /// Batch of the applied gradient, in microbatches: n, or samples of the reduced gradient over b.
+  double applied_microbatches = 0;
 
   /// Adds the sums of another part of the parameters over the same microbatches.
   void MergeParameters(const GradientSums& other);
 };
 
-/// The gradients of one parameter in one step.
+/// The microbatch gradients of one parameter, or of a shard of it, in one step.
 class GradientAccumulator {
  public:
-  /// `elements`: size of the parameter. `keep_sum`: the vector sum_i g_i will be asked for.
-  /// `factor` multiplies every element (the inverse of the loss scale).
+  /// `elements`: size of the parameter. `keep_sum`: the vector sum_i g_i will be asked for, or
+  /// merged. `factor` multiplies every element (the inverse of the loss scale).
   GradientAccumulator(size_t elements, uint64_t microbatches, bool keep_sum, double factor);
 
   /// Adds the elements from index `first` of the current microbatch on. The caller has checked
   /// that they continue it and do not go beyond its end.
   void Add(std::span<const float> chunk, size_t first);
   void Add(std::span<const double> chunk, size_t first);
+
+  /// Adds the microbatches of another rank that holds the same elements. Both are complete and
+  /// keep their sums.
+  void MergeMicrobatches(const GradientAccumulator& other);
 
   /// True once every element of every microbatch was added.
   bool complete() const { return microbatch_ == microbatches_; }
@@ -55,7 +54,7 @@ class GradientAccumulator {
 
   /// Valid when complete and finite.
   GradientSums Sums() const;
-  /// sum_i g_i / M, the gradient that a step applies. Needs `keep_sum`.
+  /// sum_i g_i / n, the gradient that a step applies. Needs `keep_sum`.
   std::vector<double> Mean() const;
 
  private:

@@ -67,13 +67,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   RunRegistry runs{std::chrono::minutes(1)};
   ProbeBoard probes(1 << 20, std::chrono::minutes(1));
   ServiceCounters counters;
+  RankGroups ranks(&counters);
   {
-    RunSession session({.limits = limits,
-                        .admission = &admission,
-                        .runs = &runs,
-                        .probes = &probes,
-                        .counters = &counters},
-                       [] {});
+    RunSession session(
+        {.limits = limits,
+         .admission = &admission,
+         .runs = &runs,
+         .ranks = &ranks,
+         .probes = &probes,
+         .counters = &counters},
+        [] {}, [](auto) {});
     for (const auto& message :
          thermograd::fuzz::ReadMessages<thermograd::v1::StreamRunRequest>(data, size)) {
       std::vector<thermograd::v1::StreamRunResponse> responses;

@@ -29,12 +29,11 @@ TEST(Catalogue, EntriesAreWholeAndUnique) {
 
 TEST(Catalogue, KnowsEveryFigureOfARun) {
   Figures figures;
-  statistics::Window<RunStep> run(1);
-  run.Push({});
-  statistics::Window<GradientStep> parameter(1);
-  parameter.Push({});
-  AppendRunFigures(run, &figures);
-  AppendParameterFigures("w", parameter, &figures);
+  EntropicForces forces(
+      {{.name = "a", .group = "group", .elements = 1}, {.name = "b", .group = "", .elements = 1}},
+      {}, 1, true);
+  forces.AddStep({.microbatch_size = 1, .learning_rate = 1, .loss = {}, .parameters = {{}, {}}},
+                 &figures);
   for (const Figure& figure : figures) EXPECT_NE(Find(figure.name), nullptr) << figure.name;
 }
 

@@ -69,12 +69,12 @@ TEST(RunRegistry, ANewerStreamTakesOverTheRun) {
   const uint64_t first = registry.Open("a", 0, 1, [&] { ++told; });
   const uint64_t second = registry.Open("a", 0, 1, [] {});
   EXPECT_EQ(told, 1);
-  registry.Publish(first, 5, std::make_shared<const metrics::Figures>(), {});
+  registry.Publish(first, 5, std::make_shared<const metrics::Figures>(), nullptr, {});
   registry.Close(first);
   ASSERT_EQ(registry.List().size(), 1u);
   EXPECT_TRUE(registry.List()[0].live);
   EXPECT_EQ(registry.List()[0].steps, 0u);
-  registry.Publish(second, 6, std::make_shared<const metrics::Figures>(), {});
+  registry.Publish(second, 6, std::make_shared<const metrics::Figures>(), nullptr, {});
   EXPECT_EQ(registry.List()[0].last_step, 6u);
 }
 
@@ -92,7 +92,8 @@ TEST(RunRegistry, ServesManyThreads) {
     const std::string run(1, static_cast<char>('a' + i % 2));
     for (uint64_t step = 0; step < 300; ++step) {
       const uint64_t stream = registry.Open(run, 0, 1, [] {});
-      registry.Publish(stream, step, std::make_shared<const metrics::Figures>(), {{"w", {1, 0}}});
+      registry.Publish(stream, step, std::make_shared<const metrics::Figures>(), nullptr,
+                       {{"w", {1, 0}}});
       registry.List();
       registry.Close(stream);
     }

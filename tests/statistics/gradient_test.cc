@@ -1,6 +1,7 @@
 #include "statistics/gradient.h"
 
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -21,7 +22,8 @@ TEST(GradientAccumulator, SumsOverMicrobatchesAndUndoesTheLossScale) {
   ASSERT_TRUE(accumulator.complete());
   const GradientSums sums = accumulator.Sums();
   EXPECT_EQ(sums.sum_squared_norm, (1 + 4) + (9 + 4));
-  EXPECT_EQ(sums.squared_norm_of_sum, 16);
+  EXPECT_EQ(sums.applied_squared_norm, 4);
+  EXPECT_EQ(sums.applied_microbatches, 2);
   EXPECT_EQ(accumulator.Mean(), (std::vector<double>{2, 0}));
 }
 
@@ -29,7 +31,7 @@ TEST(GradientAccumulator, OneMicrobatchNeedsNoVector) {
   GradientAccumulator accumulator(3, 1, false, 1);
   const std::vector<double> gradient = {1, 2, 2};
   accumulator.Add(gradient, 0);
-  EXPECT_EQ(accumulator.Sums().squared_norm_of_sum, 9);
+  EXPECT_EQ(accumulator.Sums().applied_squared_norm, 9);
 }
 
 TEST(GradientAccumulator, CountsNonFiniteOverAllMicrobatches) {
@@ -42,11 +44,34 @@ TEST(GradientAccumulator, CountsNonFiniteOverAllMicrobatches) {
   EXPECT_EQ(accumulator.non_finite().infinities, 1u);
 }
 
+TEST(GradientAccumulator, RanksAddMicrobatches) {
+  GradientAccumulator whole(2, 3, true, 1);
+  GradientAccumulator first(2, 1, true, 1);
+  GradientAccumulator second(2, 2, true, 0.5);  // its loss was scaled by 2
+  for (const auto& [x, y] : {std::pair{1.0, 2.0}, {3.0, -1.0}, {0.5, 4.0}}) {
+    whole.Add(std::vector<double>{x, y}, 0);
+  }
+  first.Add(std::vector<double>{1, 2}, 0);
+  second.Add(std::vector<double>{6, -2}, 0);
+  second.Add(std::vector<double>{1, 8}, 0);
+  first.MergeMicrobatches(second);
+  EXPECT_EQ(first.Sums().microbatches, 3u);
+  EXPECT_DOUBLE_EQ(first.Sums().sum_squared_norm, whole.Sums().sum_squared_norm);
+  EXPECT_DOUBLE_EQ(first.Sums().applied_squared_norm, whole.Sums().applied_squared_norm);
+  EXPECT_EQ(first.Mean(), whole.Mean());
+}
+
 TEST(GradientSums, PartsOfTheParametersAdd) {
-  GradientSums whole{.microbatches = 2, .sum_squared_norm = 1, .squared_norm_of_sum = 2};
-  whole.MergeParameters({.microbatches = 2, .sum_squared_norm = 10, .squared_norm_of_sum = 20});
+  GradientSums whole{.microbatches = 2,
+                     .sum_squared_norm = 1,
+                     .applied_squared_norm = 2,
+                     .applied_microbatches = 2};
+  whole.MergeParameters({.microbatches = 2,
+                         .sum_squared_norm = 10,
+                         .applied_squared_norm = 20,
+                         .applied_microbatches = 2});
   EXPECT_EQ(whole.sum_squared_norm, 11);
-  EXPECT_EQ(whole.squared_norm_of_sum, 22);
+  EXPECT_EQ(whole.applied_squared_norm, 22);
   EXPECT_EQ(whole.microbatches, 2u);
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,6 +12,8 @@ from thermograd import wire
 from thermograd.snapshot import Snapshot
 from thermograd.v1 import report_pb2, run_pb2, tensor_pb2
 from thermograd.v1 import training_analysis_service_pb2 as service
+
+_log = logging.getLogger("thermograd")
 
 
 @dataclass
@@ -68,4 +72,12 @@ def _is_admitted(tensor: CapturedTensor, limits: report_pb2.StreamLimits) -> boo
     if tensor.kind != wire.ACTIVATION or not limits.max_samples:
         return True
     # One batch too large must not end the stream of all other figures.
-    return tensor.snapshot.shape[0] <= limits.max_samples
+    if tensor.snapshot.shape[0] > limits.max_samples:
+        _warn_of_samples(limits.max_samples)
+        return False
+    return True
+
+
+@functools.cache
+def _warn_of_samples(limit: int) -> None:
+    _log.warning("activations of more than %d samples, the server's limit, are left out", limit)

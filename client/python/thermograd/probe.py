@@ -32,6 +32,8 @@ class Probe:
     layers: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("Probe.name must not be empty")
         if self.every < 1:
             raise ValueError("Probe.every must be at least 1")
         samples = batch_size(self.inputs)
@@ -43,9 +45,6 @@ class Probe:
 
         Buffers that a forward pass changes in evaluation mode too are not restored.
         """
-        if isinstance(model, nn.parallel.DistributedDataParallel):
-            # The wrapper's own forward pass would wait for the other trainers.
-            model = model.module
         parameter = next(model.parameters(), None)
         device = torch.device("cpu") if parameter is None else parameter.device
         inputs = _to(self.inputs, device)

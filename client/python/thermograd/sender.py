@@ -138,8 +138,8 @@ class Sender:
     @property
     def stats(self) -> Stats:
         """Counts so far."""
-        with self._changed:
-            return self._stats
+        # Without the lock, which a forked process may have inherited locked: it is replaced whole.
+        return self._stats
 
     def put(self, step: Step) -> None:
         """Queues a step."""
@@ -154,7 +154,12 @@ class Sender:
             self._changed.notify_all()
 
     def flush(self, timeout: float) -> bool:
-        """Waits until the server has acknowledged every step; False if it did not in time."""
+        """Waits until the server has acknowledged every step; False if it did not in time.
+
+        Called by `on_report`, it cannot wait.
+        """
+        if threading.current_thread() is self._thread:
+            timeout = 0.0
         with self._changed:
             self._changed.wait_for(lambda: self._is_idle() or self._stats.stopped, timeout)
             return self._is_idle() and not self._stats.stopped
@@ -162,11 +167,14 @@ class Sender:
     def close(self, timeout: float) -> bool:
         """Sends what is queued and ends the run; True if every step was acknowledged.
 
-        An unreachable server is tried once more, not until `timeout`.
+        An unreachable server is tried once more, not until `timeout`. Called by `on_report`, it
+        cannot wait and returns False.
         """
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
+        if threading.current_thread() is self._thread:
+            return False
         self._thread.join(timeout)
         with self._changed:
             call = self._call
@@ -300,6 +308,9 @@ class Sender:
         yield service.StreamRunRequest(run_spec=spec)
         with self._changed:
             self._changed.wait_for(lambda: session.accepted is not None or session.is_over)
+            if session.accepted is None:
+                return
+            limits = session.accepted.limits
         while True:
             with self._changed:
                 if session.is_over:
@@ -317,7 +328,7 @@ class Sender:
                 self._sent.append(sent)
                 self._transmitting = sent
             try:
-                yield from step.requests(session.accepted.limits)
+                yield from step.requests(limits)
             except Exception as error:  # Of user data: the step is lost, the run is not.
                 _log.warning("step %d cannot be sent", step.number, exc_info=True)
                 with self._changed:

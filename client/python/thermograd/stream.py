@@ -115,10 +115,9 @@ class RunStream:
 
         `tensor_id` is the id or the name of a declared parameter or layer.
         """
-        if isinstance(tensor_id, str):
-            tensor_id = self._ids[tensor_id]
+        number = self._ids[tensor_id] if isinstance(tensor_id, str) else tensor_id
         elements = wire.Elements.of(array)
-        for chunk in wire.tensor_chunks(tensor_id, kind, elements, microbatch, self._chunk_bytes):
+        for chunk in wire.tensor_chunks(number, kind, elements, microbatch, self._chunk_bytes):
             self._put(service.StreamRunRequest(chunk=chunk))
 
     def end_step(self) -> report_pb2.StepReport | None:

@@ -62,7 +62,7 @@ def _parameter_name(module: str, parameter: str) -> str:
 def _sequential_pairs(model: nn.Module) -> list[tuple[str, str]]:
     chains = list(_chains(model, ""))
     uses = Counter(id(module) for chain in chains for _, module in chain)
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     for chain in chains:
         before = None
         for name, module in chain:
@@ -132,7 +132,7 @@ def _traced_pairs(model: nn.Module) -> list[tuple[str, str]] | None:
         while after is not None and _is_homogeneous(after, modules):
             after = _only_user(after)
         if after is not None and is_linear(after):
-            pairs.append((node.target, after.target))
+            pairs.append((str(node.target), str(after.target)))
     return pairs
 
 
@@ -144,7 +144,7 @@ def _only_user(node: torch.fx.Node) -> torch.fx.Node | None:
 
 def _is_homogeneous(node: torch.fx.Node, modules: dict[str, nn.Module]) -> bool:
     if node.op == "call_module":
-        return type(modules[node.target]) in _HOMOGENEOUS_MODULES
+        return type(modules[str(node.target)]) in _HOMOGENEOUS_MODULES
     if node.op == "call_function":
         return node.target in _HOMOGENEOUS_FUNCTIONS
     return node.op == "call_method" and node.target in _HOMOGENEOUS_METHODS

@@ -10,8 +10,7 @@ import os
 import re
 import threading
 import types
-import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -44,8 +43,16 @@ _ACTIVATION_MODULES = (
 )  # fmt: skip
 _LINEAR_MODULES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _EXIT_SECONDS = 5.0
+# What distinguishes an optimiser's rule from the others of its type.
+_RULE_OPTIONS = (
+    "momentum", "dampening", "betas", "amsgrad", "maximize", "decoupled_weight_decay",
+)  # fmt: skip
 
-_watchers: weakref.WeakKeyDictionary[nn.Module, Watcher] = weakref.WeakKeyDictionary()
+_Args = tuple[Any, ...]
+_Keywords = dict[str, Any]
+
+# A watcher and its model live until it is closed: its hooks hold both.
+_watchers: dict[nn.Module, Watcher] = {}
 
 
 def watch(
@@ -76,7 +83,7 @@ def watch(
     microbatch; a step ends when `optimizer` makes its update, and the weights are those before it.
 
     Args:
-        model: the model.
+        model: the model; of DistributedDataParallel, the model inside.
         optimizer: its optimiser. None: call `Watcher.step` before each update instead.
         run: name of the run, unique among live runs.
         address: host:port of the server.
@@ -103,6 +110,7 @@ def watch(
     Raises:
         ValueError: an argument is wrong, or the model is being watched already.
     """
+    model = _unwrapped(model)
     if model in _watchers:
         raise ValueError("the model is being watched already: call thermograd.unwatch(model) first")
     watcher = Watcher(
@@ -132,8 +140,14 @@ def watch(
 
 def unwatch(model: nn.Module) -> None:
     """Closes the model's watcher, if it has one."""
-    if (watcher := _watchers.get(model)) is not None:
+    if (watcher := _watchers.get(_unwrapped(model))) is not None:
         watcher.close()
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The model itself: its names are the same on one trainer and on many, and a probe's forward
+    pass does not wait for the other trainers."""
+    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
 
 
 def _logs(log: str | Iterable[str]) -> set[str]:
@@ -170,6 +184,8 @@ class Watcher:
         queue_bytes: int,
         on_report: Callable[[report_pb2.StepReport], None] | None,
     ) -> None:
+        if not run:
+            raise ValueError("run must not be empty")
         if accumulation not in ("sum", "mean"):
             raise ValueError(f"accumulation: {accumulation!r} is neither 'sum' nor 'mean'")
         if log_freq < 1:
@@ -193,7 +209,8 @@ class Watcher:
         self._user_on_report = on_report
 
         self._parameters = _select_parameters(model, include, exclude)
-        if not self._parameters and logs & {"gradients", "parameters"}:
+        # Without a gradient no step would be seen.
+        if not self._parameters:
             raise ValueError("no trainable floating-point parameter is left to be watched")
         self._parameter_ids = {
             name: number for number, name in enumerate(self._parameters, start=1)
@@ -219,6 +236,7 @@ class Watcher:
         self._warned: set[str] = set()
         self._hook_errors = 0
         self._is_closed = False
+        self._is_paused = False
 
         self._step = first_step
         self._first_step = first_step
@@ -240,8 +258,8 @@ class Watcher:
     def log(self, *, loss: float | torch.Tensor) -> None:
         """Gives the mean loss of the step's batch, without decay terms.
 
-        Call it after the step's forward pass or after its update. Of several losses of one step
-        the mean is taken.
+        Call it after the step's forward pass or after its update, before the next forward pass. Of
+        several losses of one step the mean is taken.
         """
         self._guard(self._log_loss, loss)
 
@@ -251,6 +269,8 @@ class Watcher:
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Waits until the server has acknowledged every step; False if it did not in time."""
+        if os.getpid() != self._process:
+            return False
         self._guard(self._submit)
         return self._sender is None or self._sender.flush(timeout)
 
@@ -289,10 +309,10 @@ class Watcher:
     @staticmethod
     def _members(symmetry: Symmetry) -> set[str]:
         if isinstance(symmetry, NeuronRescaling):
-            members = {symmetry.incoming, symmetry.outgoing, symmetry.incoming_bias}
+            weights, bias = {symmetry.incoming, symmetry.outgoing}, symmetry.incoming_bias
         else:
-            members = {symmetry.first, symmetry.second, symmetry.first_bias}
-        return members - {None}
+            weights, bias = {symmetry.first, symmetry.second}, symmetry.first_bias
+        return weights if bias is None else weights | {bias}
 
     def _modules_to_watch(self, layers: Sequence[str] | None) -> dict[str, set[str]]:
         """For each module the probes that look at it, "" standing for training batches."""
@@ -310,10 +330,11 @@ class Watcher:
         on_forward = _Hook(
             lambda module, inputs, keywords=None: self._guard(self._on_forward, inputs, keywords)
         )
+        register: Callable[..., Any] = self._model.register_forward_pre_hook
         try:
-            handle = self._model.register_forward_pre_hook(on_forward, with_kwargs=True)
+            handle = register(on_forward, with_kwargs=True)
         except TypeError:  # PyTorch 1
-            handle = self._model.register_forward_pre_hook(on_forward)
+            handle = register(on_forward)
         self._undo.append(handle.remove)
         for name, sources in layers.items():
             on_output = _Hook(
@@ -333,18 +354,12 @@ class Watcher:
             self._install_on_optimizer(self._optimizer)
 
     def _install_on_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
-        if hasattr(optimizer, "register_step_pre_hook"):
-            self._undo.append(
-                optimizer.register_step_pre_hook(
-                    lambda optimizer, args, kwargs: self._before_update(args, kwargs)
-                ).remove
-            )
-        else:
-            self._undo.append(_wrap_method(optimizer, "step", self._before_update))
-
-        def before_zero_grad(args: tuple, kwargs: dict) -> None:
+        def before_zero_grad(args: _Args, kwargs: _Keywords) -> None:
             self._guard(self._discard)
 
+        # Not the pre-hooks of PyTorch 2: one way for all versions.
+        before_update = functools.partial(self._before_update, optimizer)
+        self._undo.append(_wrap_method(optimizer, "step", before_update))
         self._undo.append(_wrap_method(optimizer, "zero_grad", before_zero_grad))
 
     # Hooks. They run inside training: nothing may be raised from them.
@@ -354,7 +369,7 @@ class Watcher:
             return
         try:
             with self._lock:
-                if not self._is_closed:
+                if not self._is_closed and not self._is_paused:
                     function(*args)
         except Exception:
             if not self._hook_errors:
@@ -366,27 +381,43 @@ class Watcher:
             self._warned.add(text)
             _log.warning(text, *args)
 
+    @contextlib.contextmanager
+    def _paused(self) -> Iterator[None]:
+        self._is_paused = True
+        try:
+            yield
+        finally:
+            self._is_paused = False
+
     def _begin_step(self) -> None:
         self._is_streamed = (self._step - self._first_step) % self._log_freq == 0
         self._is_begun = False
+        # For each backward pass: None for a gradient that is not to be sent.
+        self._gradients: list[dict[str, Snapshot | None]] = []
+        # For each forward pass, the outputs of the layers.
+        self._activations: list[dict[str, Snapshot]] = []
         self._losses: list[float | Snapshot] = []
-        self._discard()
+        self._batch_size: int | None = None
+        # Whether a forward pass waits for its backward pass.
+        self._has_new_forward = False
 
     def _discard(self) -> None:
-        """Forgets the step's gradients: zeroed before an update, they had no effect.
+        """Forgets the backward passes so far: zeroed before an update, they had no effect.
 
-        GradScaler leaves an update out when a gradient overflows.
+        GradScaler leaves an update out when a gradient overflows. Loops that zero the gradients
+        between forward and backward pass still need the former.
         """
-        self._gradients: list[dict[str, Snapshot]] = []
-        self._activations: list[dict[str, Snapshot]] = []
-        self._has_new_forward = True
-        self._batch_size: int | None = None
+        if self._has_new_forward:
+            self._activations = self._activations[len(self._gradients) :]
+            self._gradients = []
+        else:
+            self._begin_step()
 
     def _begin_training(self) -> None:
         self._is_begun = True
         self._submit()
 
-    def _on_forward(self, inputs: tuple, keywords: dict[str, Any] | None) -> None:
+    def _on_forward(self, inputs: _Args, keywords: _Keywords | None) -> None:
         if self._probing is not None or not (self._model.training and torch.is_grad_enabled()):
             return
         self._begin_training()
@@ -430,39 +461,41 @@ class Watcher:
         if not passes or name in passes[-1] or self._has_new_forward:
             passes.append({})
             self._has_new_forward = False
-        if "gradients" in self._logs:
-            passes[-1][name] = Snapshot(gradient)
-        else:
-            passes[-1][name] = None
+        passes[-1][name] = Snapshot(gradient) if "gradients" in self._logs else None
 
-    def _before_update(self, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+    def _before_update(
+        self, optimizer: torch.optim.Optimizer, args: _Args, kwargs: _Keywords
+    ) -> tuple[_Args, _Keywords] | None:
         closure = args[0] if args else kwargs.get("closure")
         if not callable(closure):
-            self._guard(self._end_optimizer_step)
+            self._guard(self._end_optimizer_step, optimizer)
             return None
 
-        # The gradients come to be inside the closure. LBFGS calls it several times.
+        # The gradients come to be inside the closure. LBFGS calls it several times, the first time
+        # at the weights before the update.
         is_ended = False
 
         def watched_closure() -> Any:
             nonlocal is_ended
+            if is_ended:
+                with self._paused():
+                    return closure()
             result = closure()
-            if not is_ended:
-                is_ended = True
-                self._guard(self._end_optimizer_step)
+            is_ended = True
+            self._guard(self._end_optimizer_step, optimizer)
             return result
 
         if args:
             return (watched_closure, *args[1:]), kwargs
         return args, {**kwargs, "closure": watched_closure}
 
-    def _end_optimizer_step(self) -> None:
-        groups = self._own_groups()
+    def _end_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        groups = self._own_groups(optimizer)
         self._end_step(float(groups[0]["lr"]), float(groups[0].get("weight_decay", 0.0)))
 
-    def _own_groups(self) -> list[dict[str, Any]]:
+    def _own_groups(self, optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
         watched = {id(parameter) for parameter in self._parameters.values()}
-        groups = self._optimizer.param_groups
+        groups = optimizer.param_groups
         own = [g for g in groups if any(id(p) in watched for p in g["params"])] or groups
         if any(g["lr"] != own[0]["lr"] for g in own) or any(
             g.get("weight_decay", 0.0) != own[0].get("weight_decay", 0.0) for g in own
@@ -514,6 +547,7 @@ class Watcher:
                 CapturedTensor(self._parameter_ids[name], wire.GRADIENT, gradient, microbatch)
                 for microbatch, gradients in enumerate(self._gradients)
                 for name, gradient in gradients.items()
+                if gradient is not None
             ]
         # A forward pass without a backward pass is no microbatch.
         for microbatch, outputs in enumerate(activations[:microbatches]):
@@ -588,15 +622,17 @@ class Watcher:
         self._sender = Sender(self._connect, spec, self._queue_bytes, self._on_report)
 
     def _log_loss(self, loss: float | torch.Tensor) -> None:
+        value: float | Snapshot
         value = Snapshot(loss) if isinstance(loss, torch.Tensor) else float(loss)
         if not self._is_begun and self._made is not None:
             self._made.losses.append(value)
-            self._submit()
-        elif self._is_begun and self._is_streamed:
+        elif self._is_begun:
             self._losses.append(value)
+        elif self._is_streamed and self._step == self._first_step:
+            self._warn_once("a loss given before any forward pass in training mode is left out")
 
     def _submit(self) -> None:
-        if self._made is not None:
+        if self._sender is not None and self._made is not None:
             self._sender.put(self._made)
             self._made = None
 
@@ -646,7 +682,9 @@ def _select_modules(model: nn.Module, layers: Sequence[str] | None) -> list[str]
     for types_ in (_ACTIVATION_MODULES, _LINEAR_MODULES):
         if chosen := [name for name, module in modules.items() if isinstance(module, types_)]:
             return chosen
-    return []
+    raise ValueError(
+        "layers: the model has no activation, linear or convolution module: name those to compare"
+    )
 
 
 def _layer_name(module: str, probe: str) -> str:
@@ -658,9 +696,14 @@ def _describe(optimizer: torch.optim.Optimizer | None) -> run_pb2.Optimizer:
     """The optimiser's family. A subclass may follow another rule, so types must be exact."""
     if optimizer is None:
         return run_pb2.Optimizer()
-    options = optimizer.defaults
+    options = optimizer.param_groups[0]
     kind, momentum, second_moment_decay = run_pb2.OPTIMIZER_KIND_OTHER, 0.0, 0.0
-    if options.get("maximize") or options.get("amsgrad") or options.get("dampening"):
+    groups_differ = any(
+        group.get(option) != options.get(option)
+        for group in optimizer.param_groups
+        for option in _RULE_OPTIONS
+    )
+    if groups_differ or any(options.get(x) for x in ("maximize", "amsgrad", "dampening")):
         pass
     elif type(optimizer) is torch.optim.SGD:
         momentum = options["momentum"]
@@ -677,12 +720,13 @@ def _describe(optimizer: torch.optim.Optimizer | None) -> run_pb2.Optimizer:
 def _wrap_method(
     instance: object,
     name: str,
-    before: Callable[[tuple, dict], tuple[tuple, dict] | None],
+    before: Callable[[_Args, _Keywords], tuple[_Args, _Keywords] | None],
 ) -> Callable[[], None]:
     """Calls `before` before a method of one object. Returns what undoes it."""
     original = getattr(instance, name)
 
-    @functools.wraps(original)
+    # Of the function, as an inspected signature would else lose a second argument to `self`.
+    @functools.wraps(getattr(original, "__func__", original))
     def wrapper(self: object, *args: Any, **kwargs: Any) -> Any:
         args, kwargs = before(args, kwargs) or (args, kwargs)
         return original(*args, **kwargs)

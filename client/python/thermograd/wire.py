@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import numpy.typing as npt
 
 from thermograd.v1 import tensor_pb2
 
@@ -64,7 +65,7 @@ class Elements:
 
     data_type: tensor_pb2.DataType
     shape: tuple[int, ...]
-    data: np.ndarray
+    data: npt.NDArray[np.uint8]
 
     @classmethod
     def of(cls, array: Any) -> Elements:
@@ -92,7 +93,7 @@ class Elements:
             yield start // self.item_bytes, self.data[start : start + part_bytes].tobytes()
 
 
-def _to_host(array: Any) -> tuple[str, np.ndarray]:
+def _to_host(array: Any) -> tuple[str, npt.NDArray[Any]]:
     if not hasattr(array, "detach"):
         array = np.asarray(array)
         return array.dtype.name, array

@@ -1,0 +1,19 @@
+"""Makes the shared support importable, whatever folder pytest is started from."""
+
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+from system_support import server  # noqa: E402, F401
+
+from recording_server import RecordingServer  # noqa: E402
+
+
+@pytest.fixture
+def recorder():
+    """A server that keeps what it is sent."""
+    with RecordingServer() as recording:
+        yield recording
