@@ -83,23 +83,23 @@ class Merger {
   Whole Join(size_t parameter, const DeclaredParameter& declared, PartTensor member) const {
     Whole whole;
     for (const auto& [shard, ranks] : holders_) {
-      const auto& tensor = steps_[ranks[0]].parameters[parameter].*member;
+      auto& tensor = steps_[ranks[0]].parameters[parameter].*member;
       if (const auto undefined = UndefinedOf(tensor)) {
         whole.undefined = undefined;
         whole.values.clear();
         return whole;
       }
       whole.squared_norm += tensor->SquaredNorm();
-      Place(shard, declared, tensor->values(), &whole.values);
+      Place(shard, declared, tensor->TakeValues(), &whole.values);
     }
     return whole;
   }
 
   static void Place(const Shard& shard, const DeclaredParameter& declared,
-                    const std::vector<double>& values, std::vector<double>* whole) {
+                    std::vector<double> values, std::vector<double>* whole) {
     if (values.empty()) return;
     if (values.size() == declared.elements) {
-      *whole = values;
+      *whole = std::move(values);
       return;
     }
     whole->resize(declared.elements);
@@ -129,7 +129,7 @@ class Merger {
       statistics::GradientAccumulator& first = *steps_[ranks[0]].parameters[parameter].gradient;
       if (ranks_[0]->sends_reduced_gradients) {
         // The sum vectors of the ranks need not be kept, let alone added.
-        const auto& reduced = steps_[ranks[0]].parameters[parameter].reduced_gradient;
+        auto& reduced = steps_[ranks[0]].parameters[parameter].reduced_gradient;
         if (const auto undefined = UndefinedOf(reduced)) {
           merged->undefined = undefined;
           *mean = {undefined, {}};
@@ -147,7 +147,7 @@ class Merger {
         sums.applied_microbatches = settings.reduced_batch_size > 0
                                         ? settings.reduced_batch_size / settings.microbatch_size
                                         : static_cast<double>(sums.microbatches);
-        values = reduced->values();
+        values = reduced->TakeValues();
       } else {
         for (size_t i = 1; i < ranks.size() && !is_reduced; ++i) {
           first.MergeMicrobatches(*steps_[ranks[i]].parameters[parameter].gradient);
@@ -166,7 +166,7 @@ class Merger {
         merged->sums.MergeParameters(sums);
       }
       is_first = false;
-      Place(shard, declared, values, &mean->values);
+      Place(shard, declared, std::move(values), &mean->values);
     }
   }
 

@@ -22,7 +22,7 @@ void Scatter(const Shard& shard, std::span<const double> elements,
 
 /// Joins the parts of all ranks. Disjoint shards add; ranks that hold the same shard add
 /// microbatches, or count once where gradients were reduced before (GradientScope). `covered`: from
-/// CoveredParameters; what is not covered has no figure. The ranks' gradient sums are used up.
+/// CoveredParameters; what is not covered has no figure. The ranks' steps are used up.
 MergedStep MergeRanks(const Ranks& ranks, const std::vector<bool>& covered,
                       std::span<RankStep> steps);
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "kernels/reduce.h"
@@ -30,8 +31,8 @@ class TensorAccumulator {
 
   /// Valid when complete and finite.
   double SquaredNorm() const;
-  /// Needs `keep_values`.
-  const std::vector<double>& values() const { return values_; }
+  /// Empty unless `keep_values`. May be called once.
+  std::vector<double> TakeValues() { return std::move(values_); }
 
  private:
   template <typename T>

@@ -15,15 +15,22 @@ namespace {
 constexpr const char* kConversation[] = {
     R"(run_spec {
          run: "run" world_size: 1 reporting { window_steps: 2 }
+         parameter_kinds: TENSOR_KIND_UPDATE parameter_kinds: TENSOR_KIND_PRECONDITIONER
+         parameter_kinds: TENSOR_KIND_GRADIENT_AFTER_UPDATE
+         parameter_kinds: TENSOR_KIND_REDUCED_GRADIENT
          optimizer { kind: OPTIMIZER_KIND_SGD }
-         parameters { id: 1 name: "u" shape: 1 shape: 2 }
+         parameters {
+           id: 1 name: "u" shape: 1 shape: 2 group: "g"
+           shard { offset: 0 offset: 0 shape: 1 shape: 2 replicas: 1 }
+         }
          parameters { id: 2 name: "w" shape: 2 shape: 1 }
          symmetries { name: "s" neuron_rescaling { incoming { parameter_id: 1 } outgoing { parameter_id: 2 } } }
          layers { id: 3 name: "h" width: 1 }
          layers { id: 4 name: "p" width: 1 probe_set: "probes" }
          probe_sets { name: "probes" samples: 4 fingerprint: "f" }
        })",
-    "step_begin { step: 1 loss: 1 learning_rate: 0.1 microbatches: 2 microbatch_size: 4 }",
+    "step_begin { step: 1 loss: 1 learning_rate: 0.1 microbatches: 2 microbatch_size: 4 "
+    "groups { group: 'g' learning_rate: 0.2 weight_decay: 0.1 } }",
     "chunk { tensor_id: 1 kind: TENSOR_KIND_WEIGHT data_type: DATA_TYPE_BF16 data: 'abcd' }",
     "chunk { tensor_id: 2 kind: TENSOR_KIND_WEIGHT data_type: DATA_TYPE_FP16 data: 'abcd' }",
     "chunk { tensor_id: 1 kind: TENSOR_KIND_GRADIENT data_type: DATA_TYPE_FP32 data: 'abcdefgh' }",
@@ -40,6 +47,16 @@ constexpr const char* kConversation[] = {
     "shape: 4 shape: 1 microbatch: 1 }",
     "chunk { tensor_id: 4 kind: TENSOR_KIND_ACTIVATION data_type: DATA_TYPE_FP16 data: 'ahcdefgb' "
     "shape: 4 shape: 1 }",
+    "chunk { tensor_id: 1 kind: TENSOR_KIND_REDUCED_GRADIENT data_type: DATA_TYPE_BF16 "
+    "data: 'abcd' }",
+    "chunk { tensor_id: 2 kind: TENSOR_KIND_REDUCED_GRADIENT data_type: DATA_TYPE_BF16 "
+    "data: 'abcd' }",
+    "chunk { tensor_id: 1 kind: TENSOR_KIND_UPDATE data_type: DATA_TYPE_BF16 data: 'abcd' }",
+    "chunk { tensor_id: 2 kind: TENSOR_KIND_UPDATE data_type: DATA_TYPE_BF16 data: 'abcd' }",
+    "chunk { tensor_id: 1 kind: TENSOR_KIND_PRECONDITIONER data_type: DATA_TYPE_BF16 data: 'abcd' "
+    "}",
+    "chunk { tensor_id: 1 kind: TENSOR_KIND_GRADIENT_AFTER_UPDATE data_type: DATA_TYPE_BF16 "
+    "data: 'abcd' }",
     "step_end { step: 1 }",
     "step_begin { step: 2 loss: 0.5 learning_rate: 0.1 microbatch_size: 4 }",
     "chunk { tensor_id: 1 kind: TENSOR_KIND_WEIGHT data_type: DATA_TYPE_BF16 data: 'abce' }",

@@ -24,6 +24,7 @@ from system_support import (
     service,
     tensor,
     undefined_reason,
+    value,
 )
 
 STEPS = 6
@@ -245,3 +246,33 @@ def test_ranks_that_declare_different_runs_are_refused(server):
         second.send(service.StreamRunRequest(run_spec=other))
         error = second.close()
         assert error is not None and "run_spec" in error.details()
+
+
+def test_sums_of_service_replicas_add(server):
+    steps = record()
+    random = numpy.random.default_rng(9)
+    homes = random.permutation([0, 1] * (STEPS // 2))
+    sums = ("sample_covariance_trace_sum", "mean_squared_norm_sum", "steps_count")
+
+    def analyse(address, name, numbers):
+        message = spec(name)
+        message.reporting.window_steps = STEPS
+        with Stream(address) as stream:
+            stream.open(message)
+            for number in numbers:
+                weights, gradients, loss = steps[number]
+                figures = stream.step(
+                    begin(number, loss, MICROBATCHES),
+                    step_chunks(weights, gradients, numpy.float64),
+                )
+            assert stream.close() is None
+        return {name: value(figures, f"thermograd_gradient_{name}") for name in sums}
+
+    whole = analyse(server, "one-replica", range(STEPS))
+    with Server() as other:
+        parts = [
+            analyse(home, "two-replicas", numpy.flatnonzero(homes == number).tolist())
+            for number, home in enumerate((server, other))
+        ]
+    for name in sums:
+        assert parts[0][name] + parts[1][name] == pytest.approx(whole[name], rel=1e-12)

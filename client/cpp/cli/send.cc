@@ -26,7 +26,7 @@ ABSL_FLAG(
     "JSON file of a thermograd.v1.RunSpec: optimiser, symmetries, probe sets. Tensors that it "
     "does not declare are declared from the files.");
 ABSL_FLAG(std::string, kind, "gradient",
-          "What the files hold: gradient, weight, update or activation.");
+          "What the files hold: gradient, weight, update, preconditioner or activation.");
 ABSL_FLAG(uint32_t, microbatches, 1, "Files in a step, one for each microbatch.");
 ABSL_FLAG(
     std::vector<std::string>, weights, {},
@@ -42,11 +42,12 @@ namespace thermograd::cli {
 namespace {
 
 const std::map<absl::string_view, v1::TensorKind>& Kinds() {
-  static const auto* const kinds =
-      new std::map<absl::string_view, v1::TensorKind>{{"gradient", v1::TENSOR_KIND_GRADIENT},
-                                                      {"weight", v1::TENSOR_KIND_WEIGHT},
-                                                      {"update", v1::TENSOR_KIND_UPDATE},
-                                                      {"activation", v1::TENSOR_KIND_ACTIVATION}};
+  static const auto* const kinds = new std::map<absl::string_view, v1::TensorKind>{
+      {"gradient", v1::TENSOR_KIND_GRADIENT},
+      {"weight", v1::TENSOR_KIND_WEIGHT},
+      {"update", v1::TENSOR_KIND_UPDATE},
+      {"preconditioner", v1::TENSOR_KIND_PRECONDITIONER},
+      {"activation", v1::TENSOR_KIND_ACTIVATION}};
   return *kinds;
 }
 
@@ -63,6 +64,10 @@ class Declarations {
   absl::Status Declare(const std::string& name, v1::TensorKind kind,
                        const client::TensorView& tensor) {
     if (kind != v1::TENSOR_KIND_ACTIVATION) {
+      const auto& kinds = spec_.parameter_kinds();
+      if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) {
+        spec_.add_parameter_kinds(kind);
+      }
       if (parameter_ids_.contains(name)) return absl::OkStatus();
       v1::Parameter& parameter = *spec_.add_parameters();
       parameter.set_name(name);
