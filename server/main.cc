@@ -134,7 +134,7 @@ int main(int argc, char** argv) {
   thermograd::service::ProbeBoard probes(absl::GetFlag(FLAGS_max_probe_bytes),
                                          std::chrono::seconds(absl::GetFlag(FLAGS_probe_seconds)));
   thermograd::service::ServiceCounters counters;
-  thermograd::service::RankGroups ranks(limits.max_spectrum_rows, &counters);
+  thermograd::service::RankGroups ranks(&counters);
   const thermograd::service::Environment environment{.limits = limits,
                                                      .admission = &admission,
                                                      .runs = &runs,

@@ -74,7 +74,7 @@ void LogitTranslation::AddStep(const SymmetryStepContext& context,
   if (!sums.update.empty()) {
     first_order = sums.update;
     scale = root_rows * std::sqrt(sums.update_squared_norm);
-  } else if (!sgd_) {
+  } else if (!sgd_ || !context.is_uniform) {
     undefined = Undefined::kOptimizerNotCovered;
   } else {
     const double shrink = context.learning_rate * context.weight_decay;

@@ -38,7 +38,8 @@ void AngularStep::AddStep(const SymmetryStepContext& context, const statistics::
                           Figures* figures) {
   const bool has_updates = !sums.update_update.empty();
   if (sums.weight_weight.empty()) return SkipStep(Undefined::kMissingTensor, figures);
-  if (!has_updates && !sgd_) return SkipStep(Undefined::kOptimizerNotCovered, figures);
+  const bool sgd = sgd_ && context.is_uniform;
+  if (!has_updates && !sgd) return SkipStep(Undefined::kOptimizerNotCovered, figures);
   const double eta = context.learning_rate;
   const double gamma = context.weight_decay;
   Window step;
@@ -63,8 +64,8 @@ void AngularStep::AddStep(const SymmetryStepContext& context, const statistics::
   const double* mean = std::get_if<double>(&squared_angle);
   figures->push_back(
       {kAngularStep, labels_, mean == nullptr ? squared_angle : Result(std::sqrt(*mean))});
-  if (!sgd_ || !(gamma > 0)) {
-    const Undefined reason = sgd_ ? Undefined::kNoWeightDecay : Undefined::kOptimizerNotCovered;
+  if (!sgd || !(gamma > 0)) {
+    const Undefined reason = sgd ? Undefined::kNoWeightDecay : Undefined::kOptimizerNotCovered;
     figures->push_back({kPredicted, labels_, reason});
     figures->push_back({kEquilibriumNorm, labels_, reason});
     return;

@@ -97,12 +97,12 @@ void AppendQuantiles(const char* name, const std::string& symmetry, std::vector<
 void QuadraticSymmetry::Balance::Merge(const Balance& other) {
   AddScaled(1, other.first, &first);
   AddScaled(1, other.second, &second);
-  AddScaled(1, other.force, &force);
+  if (!other.force.empty()) AddScaled(1, other.force, &force);
   if (!other.drive.empty()) {
     AddScaled(1, other.drive, &drive);
     AddScaled(1, other.decay, &decay);
   }
-  steps += other.steps;
+  force_steps += other.force_steps;
 }
 
 QuadraticSymmetry::QuadraticSymmetry(std::string name, const QuadraticForm& form, bool sgd,
@@ -288,7 +288,7 @@ QuadraticSymmetry::Terms QuadraticSymmetry::SumTerms(const SymmetryStepContext& 
     add_scale(1, sums.first.update_update, sums.second.update_update);
     return terms;
   }
-  if (!sgd_) {
+  if (!sgd_ || !context.is_uniform) {
     terms.undefined = sums.first.update_update.empty() ? Undefined::kOptimizerNotCovered
                                                        : Undefined::kMissingTensor;
     return terms;
@@ -336,9 +336,10 @@ QuadraticSymmetry::Balance QuadraticSymmetry::SumBalance(const SymmetryStepConte
   balance.first = sums.first.gradient_gradient;
   balance.second = sums.second.gradient_gradient;
   const Entries difference = Difference(balance.first, balance.second);
+  if (!context.is_uniform) return balance;
   // (eta / 2) E[g' A g], the entropic force along A: theory.md section 2.
   AddScaled(eta / 2, difference, &balance.force);
-  balance.steps = 1;
+  balance.force_steps = 1;
   if (charge != nullptr && gamma > 0) {
     // At stationarity eta E[g'Ag] = 2 gamma Q with g the total gradient, decay included: theory.md
     // section 3.
@@ -352,16 +353,24 @@ QuadraticSymmetry::Balance QuadraticSymmetry::SumBalance(const SymmetryStepConte
   return balance;
 }
 
-void QuadraticSymmetry::AppendBalance(double weight_decay, Figures* figures) const {
+void QuadraticSymmetry::AppendBalance(const SymmetryStepContext& context, Figures* figures) const {
   const Balance total = window_.Total();
-  Entries force;
-  AddScaled(1 / static_cast<double>(total.steps), total.force, &force);
-  AppendTraceAndNorm("thermograd_symmetry_entropic_force",
-                     "thermograd_symmetry_entropic_force_norm", force, figures);
-  Result gap = Undefined::kNoWeightDecay;
-  if (weight_decay > 0) {
-    gap = total.drive.empty() ? Result(Undefined::kMissingTensor)
-                              : RelativeDifference(total.drive, total.decay);
+  Result gap = Undefined::kOptimizerNotCovered;
+  if (!context.is_uniform || total.force.empty()) {
+    Append("thermograd_symmetry_entropic_force", Undefined::kOptimizerNotCovered, figures);
+    Append("thermograd_symmetry_entropic_force_norm", Undefined::kOptimizerNotCovered, figures);
+  } else {
+    Entries force;
+    AddScaled(1 / static_cast<double>(total.force_steps), total.force, &force);
+    AppendTraceAndNorm("thermograd_symmetry_entropic_force",
+                       "thermograd_symmetry_entropic_force_norm", force, figures);
+    if (!(context.weight_decay > 0)) {
+      gap = Undefined::kNoWeightDecay;
+    } else if (total.drive.empty()) {
+      gap = Undefined::kMissingTensor;
+    } else {
+      gap = RelativeDifference(total.drive, total.decay);
+    }
   }
   Append("thermograd_symmetry_equilibrium_gap_ratio", gap, figures);
   if (form_.kind == QuadraticForm::Kind::kScaleInvariance) return;
@@ -418,7 +427,7 @@ void QuadraticSymmetry::AddStep(const SymmetryStepContext& context,
   }
 
   window_.Push(SumBalance(context, sums, measured ? &*measured : nullptr));
-  AppendBalance(context.weight_decay, figures);
+  AppendBalance(context, figures);
 }
 
 void QuadraticSymmetry::SkipStep(Undefined reason, Figures* figures) {

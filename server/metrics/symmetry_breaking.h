@@ -24,6 +24,9 @@ struct SymmetryStepContext {
   uint64_t step = 0;
   double learning_rate = 0;
   double weight_decay = 0;
+  /// False where members are in parameter groups with different ones: then no single step size
+  /// belongs to the symmetry, and only streamed updates tell its drift.
+  bool is_uniform = true;
 };
 
 /// What kind of quadratic symmetry it is, and how large.
@@ -74,7 +77,7 @@ class QuadraticSymmetry {
     Entries force;   // (eta / 2) (G1 G1' - G2 G2')
     Entries drive;   // eta g'Ag, g the gradient with decay; steps with weights only
     Entries decay;   // 2 gamma Q; steps with weights only
-    size_t steps = 0;
+    size_t force_steps = 0;
 
     void Merge(const Balance& other);
   };
@@ -103,7 +106,7 @@ class QuadraticSymmetry {
                     Figures* figures) const;
   void AppendDrift(bool continues, const Entries* charge, Figures* figures) const;
   void AppendTerms(const Terms& terms, Figures* figures) const;
-  void AppendBalance(double weight_decay, Figures* figures) const;
+  void AppendBalance(const SymmetryStepContext& context, Figures* figures) const;
 
   void Append(const char* name, Result result, Figures* figures) const;
   // A trace, and the Frobenius norm over all instances under the name with _norm.

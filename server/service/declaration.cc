@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "service/label_text.h"
+#include "service/symmetry_analysis.h"
 #include "service/symmetry_declaration.h"
 
 namespace thermograd::service {
@@ -101,6 +102,7 @@ class Checker {
     }
     declaration_.window_steps = window == 0 ? limits_.default_window_steps : window;
     const uint32_t spectrum = spec_.reporting().spectrum_every_steps();
+    declaration_.max_spectrum_rows = limits_.max_spectrum_rows;
     declaration_.spectrum_every_steps =
         spectrum == 0 ? limits_.default_spectrum_every_steps : spectrum;
     const uint32_t every = spec_.reporting().report_every_steps();
@@ -297,6 +299,13 @@ class Checker {
         }
       }
       declaration_.symmetries.push_back(*std::move(declared));
+    }
+    for (const DeclaredParameter& parameter : declaration_.parameters) {
+      const uint64_t rows = SpectrumRows(parameter);
+      if (rows <= limits_.max_spectrum_rows) continue;
+      declaration_.notices.push_back(
+          absl::StrCat("No singular values of '", parameter.name, "': its shorter side has ", rows,
+                       " rows, the limit max_spectrum_rows is ", limits_.max_spectrum_rows, "."));
     }
     return CheckSymmetryMemory(declaration_.symmetries, limits_);
   }

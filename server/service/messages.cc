@@ -55,7 +55,7 @@ v1::StreamRunResponse RunAccepted(const Limits& limits, uint32_t window_steps) {
   return response;
 }
 
-v1::StreamRunResponse Notice(AnalysisNotice notice, uint64_t step) {
+v1::StreamRunResponse Notice(AnalysisNotice notice, std::optional<uint64_t> step) {
   v1::StreamRunResponse response;
   v1::Notice* out = response.mutable_notice();
   switch (notice.kind) {
@@ -70,7 +70,7 @@ v1::StreamRunResponse Notice(AnalysisNotice notice, uint64_t step) {
       break;
   }
   out->set_text(std::move(notice.text));
-  out->set_step(step);
+  if (step) out->set_step(*step);
   return response;
 }
 

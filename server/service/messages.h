@@ -2,6 +2,7 @@
 #define THERMOGRAD_SERVICE_MESSAGES_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "metrics/figure.h"
@@ -40,7 +41,7 @@ void WriteFigures(const metrics::Figures& figures, Message* message) {
 }
 
 v1::StreamRunResponse RunAccepted(const Limits& limits, uint32_t window_steps);
-v1::StreamRunResponse Notice(AnalysisNotice notice, uint64_t step);
+v1::StreamRunResponse Notice(AnalysisNotice notice, std::optional<uint64_t> step);
 v1::StreamRunResponse DrainingNotice();
 v1::StreamRunResponse Acknowledgement(uint64_t step);
 

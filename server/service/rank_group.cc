@@ -13,11 +13,8 @@ constexpr size_t kMaxPendingSteps = 4;
 
 }  // namespace
 
-RankGroup::RankGroup(const RunDeclaration& declaration, size_t max_spectrum_rows,
-                     ServiceCounters* counters)
-    : counters_(counters),
-      analysis_(declaration, max_spectrum_rows),
-      members_(declaration.world_size) {}
+RankGroup::RankGroup(const RunDeclaration& declaration, ServiceCounters* counters)
+    : counters_(counters), analysis_(declaration), members_(declaration.world_size) {}
 
 uint64_t RankGroup::Enter(const RunDeclaration& declaration) {
   const std::lock_guard lock(mutex_);
@@ -48,7 +45,7 @@ void RankGroup::Leave(uint64_t ticket) {
   }
 }
 
-SharedRunResult RankGroup::EndStep(uint64_t ticket, RankStep rank_step, Deliver deliver) {
+RunFigures RankGroup::EndStep(uint64_t ticket, RankStep rank_step, Deliver deliver) {
   const std::lock_guard lock(mutex_);
   const uint64_t number = rank_step.settings.context.step;
   const std::optional<uint32_t> rank = RankOf(ticket);
@@ -100,33 +97,26 @@ MergedStep RankGroup::Incomplete(uint64_t number) {
   return step;
 }
 
-SharedRunResult RankGroup::Analyze(const MergedStep& step) {
-  auto result = std::make_shared<RunResult>();
-  analysis_.AddStep(step, &result->figures, &result->notices);
-  CountUndefined(result->figures, counters_);
-  return result;
+RunFigures RankGroup::Analyze(const MergedStep& step) {
+  auto figures = std::make_shared<metrics::Figures>();
+  analysis_.AddStep(step, figures.get());
+  CountUndefined(*figures, counters_);
+  return figures;
 }
 
-SharedRunResult RankGroup::Finish(uint64_t number, bool complete,
-                                  std::optional<uint64_t> caller_ticket) {
+RunFigures RankGroup::Finish(uint64_t number, bool complete,
+                             std::optional<uint64_t> caller_ticket) {
   Pending pending = std::move(pending_.extract(number).mapped());
   last_finished_ = std::max(last_finished_.value_or(number), number);
-  SharedRunResult result = Analyze(complete ? MergePending(&pending) : Incomplete(number));
+  RunFigures figures = Analyze(complete ? MergePending(&pending) : Incomplete(number));
   for (const auto& part : pending.parts) {
-    if (part && part->deliver && part->ticket != caller_ticket) part->deliver(result);
+    if (part && part->deliver && part->ticket != caller_ticket) part->deliver(figures);
   }
-  return result;
+  return figures;
 }
 
 void RankGroup::GiveUpAll() {
   while (!pending_.empty()) Finish(pending_.begin()->first, false, std::nullopt);
-}
-
-bool RankGroup::IsHeavy() const {
-  // Ranks wait for one another, and the group's lock is held meanwhile.
-  if (members_.size() > 1) return true;
-  const std::lock_guard lock(mutex_);
-  return analysis_.has_matrix_work();
 }
 
 void RankGroup::Expire(Clock::time_point deadline) {
@@ -156,7 +146,7 @@ std::shared_ptr<RankGroup> RankGroups::Find(const RunDeclaration& declaration) {
   if (group == nullptr) {
     // The only rank of a run that came back begins anew: it must not share windows with the stream
     // that it supersedes.
-    group = std::make_shared<RankGroup>(declaration, max_spectrum_rows_, counters_);
+    group = std::make_shared<RankGroup>(declaration, counters_);
     groups_[declaration.run] = group;
   }
   return group;

@@ -2,7 +2,6 @@
 #define THERMOGRAD_SERVICE_RANK_GROUP_H_
 
 #include <chrono>
-#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -19,12 +18,8 @@
 
 namespace thermograd::service {
 
-/// What the analysis of a run says of one step.
-struct RunResult {
-  metrics::Figures figures;
-  std::vector<AnalysisNotice> notices;
-};
-using SharedRunResult = std::shared_ptr<const RunResult>;
+/// Figures of a run in one step.
+using RunFigures = std::shared_ptr<const metrics::Figures>;
 
 /// The ranks of one run, which make a step together: the last rank to end it has it analysed, and
 /// every rank is told. A step that a rank leaves out, or does not end in time, has a reason instead
@@ -32,12 +27,12 @@ using SharedRunResult = std::shared_ptr<const RunResult>;
 class RankGroup {
  public:
   using Clock = std::chrono::steady_clock;
-  /// Gets the result of a step that the rank has ended before the others. Called from any thread
+  /// Gets the figures of a step that the rank has ended before the others. Called from any thread
   /// under the group's lock: it must not call the group.
-  using Deliver = std::function<void(const SharedRunResult&)>;
+  using Deliver = std::function<void(const RunFigures&)>;
 
   /// `declaration`: of any rank. `counters` outlives the group.
-  RankGroup(const RunDeclaration& declaration, size_t max_spectrum_rows, ServiceCounters* counters);
+  RankGroup(const RunDeclaration& declaration, ServiceCounters* counters);
 
   /// Enters a rank, in place of an earlier stream of the same rank. Returns its ticket.
   uint64_t Enter(const RunDeclaration& declaration);
@@ -45,12 +40,9 @@ class RankGroup {
   /// The rank goes; steps that wait for it are given up.
   void Leave(uint64_t ticket);
 
-  /// The rank has ended a step. Returns the step's result if it waits for no other rank, else
+  /// The rank has ended a step. Returns the step's figures if it waits for no other rank, else
   /// null: then `deliver` gets them later, unless the rank leaves before.
-  SharedRunResult EndStep(uint64_t ticket, RankStep step, Deliver deliver);
-
-  /// True if the end of a step may take long.
-  bool IsHeavy() const;
+  RunFigures EndStep(uint64_t ticket, RankStep step, Deliver deliver);
 
   /// Gives up steps that have waited since before `deadline`.
   void Expire(Clock::time_point deadline);
@@ -77,11 +69,11 @@ class RankGroup {
 
   std::optional<uint32_t> RankOf(uint64_t ticket) const;
   // Analyses a step that waits, or gives it up, and tells every rank but the caller.
-  SharedRunResult Finish(uint64_t step, bool complete, std::optional<uint64_t> caller_ticket);
+  RunFigures Finish(uint64_t step, bool complete, std::optional<uint64_t> caller_ticket);
   void GiveUpAll();
   MergedStep MergePending(Pending* pending);
   MergedStep Incomplete(uint64_t step);
-  SharedRunResult Analyze(const MergedStep& step);
+  RunFigures Analyze(const MergedStep& step);
 
   ServiceCounters* const counters_;
   mutable std::mutex mutex_;
@@ -96,9 +88,7 @@ class RankGroup {
 /// The groups of all runs. May be used from any thread.
 class RankGroups {
  public:
-  /// `max_spectrum_rows`: as of SymmetryAnalysis. `counters` outlives the groups.
-  RankGroups(size_t max_spectrum_rows, ServiceCounters* counters)
-      : max_spectrum_rows_(max_spectrum_rows), counters_(counters) {}
+  explicit RankGroups(ServiceCounters* counters) : counters_(counters) {}
 
   /// The group that a stream belongs to; null if live ranks of the run declared something else.
   std::shared_ptr<RankGroup> Find(const RunDeclaration& declaration);
@@ -107,7 +97,6 @@ class RankGroups {
   void Expire(RankGroup::Clock::time_point deadline);
 
  private:
-  const size_t max_spectrum_rows_;
   ServiceCounters* const counters_;
   std::mutex mutex_;
   std::map<std::string, std::weak_ptr<RankGroup>> groups_;

@@ -54,14 +54,13 @@ KeptTensors TensorsToKeep(const RunDeclaration& declaration, const DeclaredParam
       .gradient = gradient, .weight = parameter.in_symmetry, .update = declaration.sends_updates};
 }
 
-RunAnalysis::RunAnalysis(RunDeclaration declaration, size_t max_spectrum_rows)
+RunAnalysis::RunAnalysis(RunDeclaration declaration)
     : declaration_(std::move(declaration)),
       forces_(Names(declaration_), declaration_.optimizer, declaration_.window_steps,
               declaration_.sends_gradients_after_update),
-      symmetries_(declaration_, max_spectrum_rows) {}
+      symmetries_(declaration_) {}
 
-void RunAnalysis::AddStep(const MergedStep& step, metrics::Figures* figures,
-                          std::vector<AnalysisNotice>* notices) {
+void RunAnalysis::AddStep(const MergedStep& step, metrics::Figures* figures) {
   const StepSettings& settings = step.settings;
   metrics::EntropicStep entropic{.microbatch_size = settings.microbatch_size,
                                  .learning_rate = settings.context.learning_rate,
@@ -92,7 +91,7 @@ void RunAnalysis::AddStep(const MergedStep& step, metrics::Figures* figures,
     entropic.parameters.push_back(std::move(parameter));
   }
   forces_.AddStep(entropic, figures);
-  symmetries_.AddStep(settings.context, step.elements, figures, notices);
+  symmetries_.AddStep(settings, step.elements, figures);
 }
 
 }  // namespace thermograd::service

@@ -1,9 +1,6 @@
 #ifndef THERMOGRAD_SERVICE_RUN_ANALYSIS_H_
 #define THERMOGRAD_SERVICE_RUN_ANALYSIS_H_
 
-#include <cstddef>
-#include <vector>
-
 #include "metrics/entropic_force.h"
 #include "metrics/figure.h"
 #include "service/run_declaration.h"
@@ -15,15 +12,10 @@ namespace thermograd::service {
 /// The figures of a run that need the gradients of all its ranks, over its steps.
 class RunAnalysis {
  public:
-  /// `max_spectrum_rows`: as of SymmetryAnalysis.
-  RunAnalysis(RunDeclaration declaration, size_t max_spectrum_rows);
+  explicit RunAnalysis(RunDeclaration declaration);
 
   /// Takes one step and appends its figures.
-  void AddStep(const MergedStep& step, metrics::Figures* figures,
-               std::vector<AnalysisNotice>* notices);
-
-  /// True if the next step may take long.
-  bool has_matrix_work() const { return symmetries_.has_matrix_work(); }
+  void AddStep(const MergedStep& step, metrics::Figures* figures);
 
   const RunDeclaration& declaration() const { return declaration_; }
 

@@ -97,13 +97,17 @@ struct RunDeclaration {
   bool sends_gradients_after_update = false;
   bool sends_reduced_gradients = false;
   uint32_t window_steps = 0;
-  uint32_t spectrum_every_steps = 0;
+  uint32_t spectrum_every_steps = 1;
+  /// Shorter side of the largest weight matrix whose singular values are computed.
+  uint64_t max_spectrum_rows = 0;
   uint32_t report_every_steps = 1;
   std::optional<uint64_t> resume_after_step;
   std::vector<DeclaredParameter> parameters;
   std::vector<DeclaredLayer> layers;
   std::vector<DeclaredProbeSet> probe_sets;
   std::vector<DeclaredSymmetry> symmetries;
+  /// What will not be served in full, a sentence each.
+  std::vector<std::string> notices;
   std::unordered_map<uint32_t, size_t> parameter_of_id;
   std::unordered_map<uint32_t, size_t> layer_of_id;
 };

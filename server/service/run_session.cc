@@ -94,7 +94,9 @@ RunSession::~RunSession() {
 }
 
 bool RunSession::IsHeavy(const v1::StreamRunRequest& request) const {
-  return request.has_step_end() && step_ && (step_->has_activations || group_->IsHeavy());
+  return request.has_step_end() && step_ &&
+         (step_->has_activations || !declaration_->symmetries.empty() ||
+          declaration_->world_size > 1);
 }
 
 absl::Status RunSession::Receive(const v1::StreamRunRequest& request,
@@ -148,6 +150,9 @@ absl::Status RunSession::ReceiveRunSpec(const v1::RunSpec& spec,
   stream_ = environment_.runs->Open(declaration_->run, declaration_->rank, declaration_->world_size,
                                     std::move(supersede_));
   responses->push_back(RunAccepted(environment_.limits, declaration_->window_steps));
+  for (const std::string& text : declaration_->notices) {
+    responses->push_back(Notice({AnalysisNotice::Kind::kDropped, text}, std::nullopt));
+  }
   return absl::OkStatus();
 }
 
@@ -452,25 +457,25 @@ absl::Status RunSession::ReceiveStepEnd(const v1::StepEnd& end,
   const bool is_reported = steps_++ % declaration_->report_every_steps == 0;
   // Later than now it runs on another thread, so it takes along all that it needs.
   const auto complete = [environment = environment_, stream = stream_, step = end.step(), figures,
-                         non_finite = non_finite_, is_reported](const SharedRunResult& run) {
+                         non_finite = non_finite_, is_reported](const RunFigures& run_figures) {
     std::vector<v1::StreamRunResponse> answers;
-    environment.runs->Publish(stream, step, figures, {run, &run->figures}, non_finite);
-    for (const AnalysisNotice& notice : run->notices) answers.push_back(Notice(notice, step));
+    environment.runs->Publish(stream, step, figures, run_figures, non_finite);
     ++environment.counters->steps;
     if (is_reported) {
       v1::StepReport* report = answers.emplace_back().mutable_step_report();
       report->set_step(step);
-      WriteFigures(run->figures, report);
+      WriteFigures(*run_figures, report);
       WriteFigures(*figures, report);
     }
     answers.push_back(Acknowledgement(step));
     return answers;
   };
-  const SharedRunResult run = group_->EndStep(
-      ticket_, std::move(rank),
-      [complete, deliver = deliver_](const SharedRunResult& run) { deliver(complete(run)); });
-  if (run != nullptr) {
-    for (v1::StreamRunResponse& answer : complete(run)) {
+  const RunFigures run_figures = group_->EndStep(
+      ticket_, std::move(rank), [complete, deliver = deliver_](const RunFigures& run_figures) {
+        deliver(complete(run_figures));
+      });
+  if (run_figures != nullptr) {
+    for (v1::StreamRunResponse& answer : complete(run_figures)) {
       responses->push_back(std::move(answer));
     }
   }

@@ -74,7 +74,7 @@ struct ParameterElements {
   TensorElements gradient;
   /// Before the update.
   TensorElements weight;
-  /// What the optimiser added.
+  /// The update that the optimiser applied, theta' - theta.
   TensorElements update;
   TensorElements preconditioner;
   TensorElements gradient_after_update;

@@ -1,7 +1,6 @@
 #include "service/symmetry_analysis.h"
 
 #include <algorithm>
-#include <string>
 #include <utility>
 
 #include "metrics/neuron_permutation.h"
@@ -145,21 +144,25 @@ std::optional<QuadraticForm> QuadraticFormOf(const DeclaredSymmetry& symmetry) {
   return std::nullopt;
 }
 
-SymmetryAnalysis::SymmetryAnalysis(const RunDeclaration& declaration, size_t max_spectrum_rows)
-    : declaration_(declaration), max_spectrum_rows_(max_spectrum_rows) {
-  const bool is_sgd = declaration.optimizer.kind == metrics::Optimizer::Kind::kSgd;
+size_t SpectrumRows(const DeclaredParameter& parameter) {
+  if (!parameter.in_symmetry || parameter.shape.size() < 2) return 0;
+  return std::min<size_t>(parameter.shape[0], parameter.elements / parameter.shape[0]);
+}
+
+SymmetryAnalysis::SymmetryAnalysis(const RunDeclaration& declaration) : declaration_(declaration) {
+  const bool sgd = declaration.optimizer.kind == metrics::Optimizer::Kind::kSgd;
   for (const DeclaredSymmetry& symmetry : declaration.symmetries) {
     const std::optional<QuadraticForm> form = QuadraticFormOf(symmetry);
     if (symmetry.kind == Kind::kLogitTranslation) {
-      symmetries_.emplace_back(metrics::LogitTranslation(symmetry.name, is_sgd));
+      symmetries_.emplace_back(metrics::LogitTranslation(symmetry.name, sgd));
     } else if (symmetry.kind == Kind::kNeuronPermutation) {
       symmetries_.emplace_back(NeuronPermutation{});
     } else {
-      metrics::QuadraticSymmetry charge(symmetry.name, *form, is_sgd, declaration.window_steps);
+      metrics::QuadraticSymmetry charge(symmetry.name, *form, sgd, declaration.window_steps);
       if (symmetry.kind == Kind::kScaleInvariance) {
         symmetries_.emplace_back(ScaleInvariance{
-            std::move(charge), metrics::AngularStep(symmetry.name, form->instances, is_sgd,
-                                                    declaration.window_steps)});
+            std::move(charge),
+            metrics::AngularStep(symmetry.name, form->instances, sgd, declaration.window_steps)});
       } else {
         symmetries_.emplace_back(std::move(charge));
       }
@@ -167,22 +170,38 @@ SymmetryAnalysis::SymmetryAnalysis(const RunDeclaration& declaration, size_t max
   }
 }
 
-bool SymmetryAnalysis::has_matrix_work() const {
-  if (declaration_.symmetries.empty()) return false;
-  // Whether weights come is not known before the step ends.
-  if (steps_with_weights_ % declaration_.spectrum_every_steps == 0) return true;
-  return std::any_of(declaration_.symmetries.begin(), declaration_.symmetries.end(),
-                     [](const DeclaredSymmetry& symmetry) { return symmetry.dimension > 1; });
+metrics::SymmetryStepContext SymmetryAnalysis::ContextOf(const DeclaredSymmetry& symmetry,
+                                                         const StepSettings& settings) const {
+  metrics::SymmetryStepContext context;
+  bool is_first = true;
+  for (const auto* side : {&symmetry.first, &symmetry.second}) {
+    for (const SymmetryMember& member : *side) {
+      const auto group = settings.groups.find(declaration_.parameters[member.parameter].group);
+      const GroupSettings own = group != settings.groups.end()
+                                    ? group->second
+                                    : GroupSettings{.learning_rate = settings.context.learning_rate,
+                                                    .weight_decay = settings.context.weight_decay};
+      if (is_first) {
+        context = {.step = settings.context.step,
+                   .learning_rate = own.learning_rate,
+                   .weight_decay = own.weight_decay,
+                   .is_uniform = true};
+        is_first = false;
+      } else if (own.learning_rate != context.learning_rate ||
+                 own.weight_decay != context.weight_decay) {
+        context.is_uniform = false;
+      }
+    }
+  }
+  return context;
 }
 
-void SymmetryAnalysis::AddStep(const StepContext& context,
+void SymmetryAnalysis::AddStep(const StepSettings& settings,
                                std::span<const ParameterElements> parameters,
-                               metrics::Figures* figures, std::vector<AnalysisNotice>* notices) {
-  const metrics::SymmetryStepContext step{.step = context.step,
-                                          .learning_rate = context.learning_rate,
-                                          .weight_decay = context.weight_decay};
+                               metrics::Figures* figures) {
   for (size_t s = 0; s < symmetries_.size(); ++s) {
     const DeclaredSymmetry& declared = declaration_.symmetries[s];
+    const metrics::SymmetryStepContext step = ContextOf(declared, settings);
     const Available available = Look(declared, parameters);
     std::visit(
         Overloaded{
@@ -217,40 +236,29 @@ void SymmetryAnalysis::AddStep(const StepContext& context,
       });
   if (has_weights && steps_with_weights_++ % declaration_.spectrum_every_steps == 0) {
     spectral_figures_.clear();
-    AppendSpectra(parameters, &spectral_figures_, notices);
+    AppendSpectra(parameters, &spectral_figures_);
   }
   figures->insert(figures->end(), spectral_figures_.begin(), spectral_figures_.end());
 }
 
 void SymmetryAnalysis::AppendSpectra(std::span<const ParameterElements> parameters,
-                                     metrics::Figures* figures,
-                                     std::vector<AnalysisNotice>* notices) {
+                                     metrics::Figures* figures) const {
   for (const DeclaredSymmetry& symmetry : declaration_.symmetries) {
     if (symmetry.kind == Kind::kNeuronPermutation) AppendPermutation(symmetry, parameters, figures);
   }
   for (size_t i = 0; i < parameters.size(); ++i) {
     const DeclaredParameter& parameter = declaration_.parameters[i];
-    if (!parameter.in_symmetry || parameter.shape.size() < 2) continue;
+    if (SpectrumRows(parameter) == 0) continue;
     const TensorElements& weight = parameters[i].weight;
-    const size_t rows = parameter.shape[0];
-    const size_t columns = parameter.elements / rows;
     if (weight.undefined) {
       metrics::AppendUndefinedWeightSpectrum(parameter.name, *weight.undefined, figures);
-    } else if (std::min(rows, columns) > max_spectrum_rows_) {
+    } else if (SpectrumRows(parameter) > declaration_.max_spectrum_rows) {
       metrics::AppendUndefinedWeightSpectrum(parameter.name, Undefined::kLimit, figures);
-      if (!limit_was_noticed_) {
-        notices->push_back(
-            {AnalysisNotice::Kind::kDropped, "No singular values of '" + parameter.name +
-                                                 "': its shorter side has " +
-                                                 std::to_string(std::min(rows, columns)) +
-                                                 " rows, the limit max_spectrum_rows is " +
-                                                 std::to_string(max_spectrum_rows_) + "."});
-        limit_was_noticed_ = true;
-      }
     } else {
+      const size_t columns = parameter.elements / parameter.shape[0];
       metrics::AppendWeightSpectrum(parameter.name,
                                     {.data = weight.values.data(),
-                                     .rows = rows,
+                                     .rows = parameter.shape[0],
                                      .columns = columns,
                                      .row_stride = columns,
                                      .column_stride = 1},

@@ -19,19 +19,19 @@ namespace thermograd::service {
 /// What formulas a declared symmetry has; none if its charge is not quadratic.
 std::optional<metrics::QuadraticForm> QuadraticFormOf(const DeclaredSymmetry& symmetry);
 
+/// Shorter side of a parameter whose singular values belong to the figures of a symmetry; 0 for
+/// every other.
+size_t SpectrumRows(const DeclaredParameter& parameter);
+
 /// The declared symmetries of one run over its steps.
 class SymmetryAnalysis {
  public:
-  /// `declaration` outlives this. `max_spectrum_rows`: the longest shorter side of a weight matrix
-  /// whose singular values are computed.
-  SymmetryAnalysis(const RunDeclaration& declaration, size_t max_spectrum_rows);
+  /// `declaration` outlives this.
+  explicit SymmetryAnalysis(const RunDeclaration& declaration);
 
   /// Appends the figures of one step. `parameters`: one entry a declared parameter.
-  void AddStep(const StepContext& context, std::span<const ParameterElements> parameters,
-               metrics::Figures* figures, std::vector<AnalysisNotice>* notices);
-
-  /// True if the next step may take long: it multiplies matrices or needs their spectra.
-  bool has_matrix_work() const;
+  void AddStep(const StepSettings& settings, std::span<const ParameterElements> parameters,
+               metrics::Figures* figures);
 
  private:
   struct ScaleInvariance {
@@ -43,15 +43,15 @@ class SymmetryAnalysis {
   using Symmetry = std::variant<metrics::QuadraticSymmetry, ScaleInvariance,
                                 metrics::LogitTranslation, NeuronPermutation>;
 
-  void AppendSpectra(std::span<const ParameterElements> parameters, metrics::Figures* figures,
-                     std::vector<AnalysisNotice>* notices);
+  metrics::SymmetryStepContext ContextOf(const DeclaredSymmetry& symmetry,
+                                         const StepSettings& settings) const;
+  void AppendSpectra(std::span<const ParameterElements> parameters,
+                     metrics::Figures* figures) const;
 
   const RunDeclaration& declaration_;
-  const size_t max_spectrum_rows_;
   std::vector<Symmetry> symmetries_;
   /// Steps with weights of a member so far.
   uint64_t steps_with_weights_ = 0;
-  bool limit_was_noticed_ = false;
   /// Those of the latest step at which they were computed.
   metrics::Figures spectral_figures_;
 };

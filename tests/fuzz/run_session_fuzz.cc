@@ -84,7 +84,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   RunRegistry runs{std::chrono::minutes(1)};
   ProbeBoard probes(1 << 20, std::chrono::minutes(1));
   ServiceCounters counters;
-  RankGroups ranks(limits.max_spectrum_rows, &counters);
+  RankGroups ranks(&counters);
   {
     RunSession session(
         {.limits = limits,

@@ -17,22 +17,6 @@ namespace {
 
 using metrics::Undefined;
 
-constexpr size_t kSpectrumRows = 64;
-
-// Rows of one parameter, a neuron each.
-SymmetryMember Member(size_t parameter, size_t rows, size_t columns, size_t row_stride,
-                      size_t column_stride) {
-  SymmetryMember member;
-  member.parameter = parameter;
-  member.view = {.offset = 0,
-                 .rows = rows,
-                 .columns = columns,
-                 .row_stride = row_stride,
-                 .column_stride = column_stride};
-  for (uint32_t neuron = 0; neuron < rows; ++neuron) member.instance_of_block.push_back(neuron);
-  return member;
-}
-
 // A run of one hidden layer: two matrices tied by the rescaling of their neurons, and a parameter
 // that stands alone.
 RunDeclaration OneRank(uint32_t window_steps = 4) {
@@ -52,13 +36,19 @@ RunDeclaration OneRank(uint32_t window_steps = 4) {
     parameter.shard = {.offset = {0, 0}, .shape = parameter.shape};
     run.parameters.push_back(parameter);
   }
-  run.spectrum_every_steps = 1;
-  DeclaredSymmetry hidden;
-  hidden.name = "hidden";
-  hidden.instances = 6;
-  hidden.first.push_back(Member(0, 6, 8, 8, 1));
-  hidden.second.push_back(Member(1, 6, 4, 1, 6));
-  run.symmetries.push_back(hidden);
+  run.max_spectrum_rows = 8;
+  const std::vector<uint32_t> neurons = {0, 1, 2, 3, 4, 5};
+  const statistics::MatrixView incoming{
+      .offset = 0, .rows = 6, .columns = 8, .row_stride = 8, .column_stride = 1};
+  const statistics::MatrixView outgoing{
+      .offset = 0, .rows = 6, .columns = 4, .row_stride = 1, .column_stride = 6};
+  run.symmetries.push_back(
+      {.name = "hidden",
+       .kind = DeclaredSymmetry::Kind::kNeuronRescaling,
+       .instances = 6,
+       .dimension = 1,
+       .first = {{.parameter = 0, .view = incoming, .instance_of_block = neurons}},
+       .second = {{.parameter = 1, .view = outgoing, .instance_of_block = neurons}}});
   return run;
 }
 
@@ -217,20 +207,20 @@ void ExpectEqual(const metrics::Figures& figures, const metrics::Figures& expect
 class Group {
  public:
   explicit Group(const std::vector<RunDeclaration>& ranks)
-      : ranks_(ranks), group_(ranks[0], kSpectrumRows, &counters_) {
+      : ranks_(ranks), group_(ranks[0], &counters_) {
     for (const RunDeclaration& rank : ranks) tickets_.push_back(group_.Enter(rank));
     heard_.resize(ranks.size());
   }
 
-  SharedRunResult End(size_t rank, const WholeStep& step, const std::vector<size_t>& microbatches) {
+  RunFigures End(size_t rank, const WholeStep& step, const std::vector<size_t>& microbatches) {
     return group_.EndStep(
         tickets_[rank], Part(ranks_[rank], step, microbatches),
-        [this, rank](const SharedRunResult& figures) { heard_[rank].push_back(figures); });
+        [this, rank](const RunFigures& figures) { heard_[rank].push_back(figures); });
   }
   void Leave(size_t rank) { group_.Leave(tickets_[rank]); }
 
   RankGroup& group() { return group_; }
-  const std::vector<SharedRunResult>& heard(size_t rank) const { return heard_[rank]; }
+  const std::vector<RunFigures>& heard(size_t rank) const { return heard_[rank]; }
   const ServiceCounters& counters() const { return counters_; }
 
  private:
@@ -238,11 +228,11 @@ class Group {
   ServiceCounters counters_;
   RankGroup group_;
   std::vector<uint64_t> tickets_;
-  std::vector<std::vector<SharedRunResult>> heard_;
+  std::vector<std::vector<RunFigures>> heard_;
 };
 
-Undefined ReasonOf(const SharedRunResult& figures, const std::string& key) {
-  return std::get<Undefined>(ByName(figures->figures).at(key));
+Undefined ReasonOf(const RunFigures& figures, const std::string& key) {
+  return std::get<Undefined>(ByName(*figures).at(key));
 }
 
 // Theory.md section 1: everything is a function of additive sums.
@@ -262,14 +252,14 @@ TEST(RankGroup, AnySplitOfAStreamGivesTheSameFigures) {
       std::shuffle(shuffled.begin(), shuffled.end(), trainer.random());
       std::vector<std::vector<size_t>> shares(replicas);
       for (size_t i = 0; i < shuffled.size(); ++i) shares[i % replicas].push_back(shuffled[i]);
-      const SharedRunResult expected = whole.End(0, step, AllMicrobatches(step));
-      SharedRunResult figures;
+      const RunFigures expected = whole.End(0, step, AllMicrobatches(step));
+      RunFigures figures;
       for (size_t rank = 0; rank < ranks.size(); ++rank) {
         EXPECT_EQ(figures, nullptr);
         figures = split.End(rank, step, reduced ? AllMicrobatches(step) : shares[rank % replicas]);
       }
       ASSERT_NE(figures, nullptr);
-      ExpectEqual(figures->figures, expected->figures);
+      ExpectEqual(*figures, *expected);
       for (size_t rank = 0; rank + 1 < ranks.size(); ++rank) {
         EXPECT_EQ(split.heard(rank).back(), figures);
       }
@@ -291,14 +281,14 @@ TEST(RankGroup, TheReducedGradientGivesWhatTheRanksVectorsGive) {
   Trainer trainer(1);
   std::vector<RunDeclaration> ranks = TwoReplicas();
   ServiceCounters counters;
-  RankGroup group(ranks[0], kSpectrumRows, &counters);
+  RankGroup group(ranks[0], &counters);
   std::vector<uint64_t> tickets;
   for (RunDeclaration& rank : ranks) {
     rank.sends_reduced_gradients = true;
     tickets.push_back(group.Enter(rank));
   }
   const WholeStep step = trainer.Step(1, OneRank(), 4);
-  SharedRunResult figures;
+  RunFigures figures;
   for (const size_t rank : {0u, 1u}) {
     RankStep part = Part(ranks[rank], step, {2 * rank, 2 * rank + 1});
     for (size_t p = 0; p < part.parameters.size(); ++p) {
@@ -309,11 +299,11 @@ TEST(RankGroup, TheReducedGradientGivesWhatTheRanksVectorsGive) {
       part.parameters[p].reduced_gradient.emplace(mean.size(), true, 1.0);
       part.parameters[p].reduced_gradient->Add(mean, 0);
     }
-    figures = group.EndStep(tickets[rank], std::move(part), [](const SharedRunResult&) {});
+    figures = group.EndStep(tickets[rank], std::move(part), [](const RunFigures&) {});
   }
   ASSERT_NE(figures, nullptr);
   Group whole({OneRank()});
-  ExpectEqual(figures->figures, whole.End(0, step, {0, 1, 2, 3})->figures);
+  ExpectEqual(*figures, *whole.End(0, step, {0, 1, 2, 3}));
 }
 
 TEST(RankGroup, AnIncompleteShardSetGivesTheReasonAndNoFigure) {
@@ -333,8 +323,8 @@ TEST(RankGroup, AnIncompleteShardSetGivesTheReasonAndNoFigure) {
   Group group(ranks);
   const WholeStep step = trainer.Step(1, OneRank(), 2);
   EXPECT_EQ(group.End(0, step, {0, 1}), nullptr);
-  const SharedRunResult figures = group.End(1, step, {0, 1});
-  for (const auto& [key, result] : ByName(figures->figures)) {
+  const RunFigures figures = group.End(1, step, {0, 1});
+  for (const auto& [key, result] : ByName(*figures)) {
     if (key == "thermograd_loss") continue;
     EXPECT_TRUE(std::holds_alternative<Undefined>(result)) << key;
   }
@@ -366,10 +356,10 @@ TEST(RankGroup, AStepThatARankLeavesOutIsGivenUp) {
   const WholeStep second = trainer.Step(2, OneRank(), 2);
   EXPECT_EQ(group.End(1, second, {1}), nullptr);
   ASSERT_EQ(group.heard(0).size(), 1u);
-  const SharedRunResult figures = group.End(0, second, {0});
+  const RunFigures figures = group.End(0, second, {0});
   ASSERT_NE(figures, nullptr);
-  EXPECT_TRUE(std::holds_alternative<double>(
-      ByName(figures->figures).at("thermograd_gradient_second_moment")));
+  EXPECT_TRUE(
+      std::holds_alternative<double>(ByName(*figures).at("thermograd_gradient_second_moment")));
 }
 
 TEST(RankGroup, AStepWaitsNoLongerThanTold) {
@@ -410,7 +400,7 @@ TEST(RankGroup, RanksMayEndTheirStepsAtOnce) {
 
 TEST(RankGroups, RanksOfOneRunMeetAndOthersAreRefused) {
   ServiceCounters counters;
-  RankGroups groups(kSpectrumRows, &counters);
+  RankGroups groups(&counters);
   std::vector<RunDeclaration> ranks = TwoReplicas();
   const auto group = groups.Find(ranks[0]);
   const uint64_t ticket = group->Enter(ranks[0]);

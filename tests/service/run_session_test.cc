@@ -110,7 +110,7 @@ class RunSessionTest : public testing::Test {
   RunRegistry runs_{std::chrono::minutes(1)};
   ProbeBoard probes_{1 << 20, std::chrono::minutes(1)};
   ServiceCounters counters_;
-  RankGroups ranks_{Limits().max_spectrum_rows, &counters_};
+  RankGroups ranks_{&counters_};
   Environment environment_{.limits = {},
                            .admission = &admission_,
                            .runs = &runs_,

@@ -15,10 +15,16 @@ __path__ = pkgutil.extend_path(__path__, __name__)
 
 from thermograd.comparison import compare  # noqa: E402
 from thermograd.declaration import (  # noqa: E402
+    DoubleRotation,
     Layer,
     LayerRescaling,
+    LogitTranslation,
+    Member,
+    NeuronPermutation,
     NeuronRescaling,
     ProbeSet,
+    QueryKeyRotation,
+    ScaleInvariance,
     run_spec,
 )
 from thermograd.report import metric_key, report_values  # noqa: E402
@@ -36,12 +42,18 @@ __all__ = [
     "GRADIENT",
     "UPDATE",
     "WEIGHT",
+    "DoubleRotation",
     "Layer",
     "LayerRescaling",
+    "LogitTranslation",
+    "Member",
+    "NeuronPermutation",
     "NeuronRescaling",
     "Probe",
     "ProbeSet",
+    "QueryKeyRotation",
     "RunStream",
+    "ScaleInvariance",
     "Stats",
     "Watcher",
     "compare",

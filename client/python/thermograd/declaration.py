@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 from thermograd.v1 import run_pb2
 
@@ -16,26 +16,128 @@ def fingerprint(ids: Iterable[Any]) -> bytes:
 
 
 @dataclass(frozen=True)
+class Member:
+    """A parameter seen as a matrix, all dimensions but the first flattened, or some of its rows.
+
+    `rows` rows from `first_row` on, 0 for all that are left. `transposed`: the parameter is stored
+    (in x out), and rows are those of its transpose.
+    """
+
+    parameter: str
+    first_row: int = 0
+    rows: int = 0
+    transposed: bool = False
+
+
+@dataclass(frozen=True)
 class NeuronRescaling:
-    """Every hidden neuron between two layers may be rescaled. Members are parameter names."""
+    """Every hidden neuron between two layers may be rescaled.
+
+    Here and below members are names of parameters, or `Member`s where only some rows take part.
+    """
 
     name: str
-    incoming: str
-    outgoing: str
-    incoming_bias: str | None = None
+    incoming: str | Member
+    outgoing: str | Member
+    incoming_bias: str | Member | None = None
 
 
 @dataclass(frozen=True)
 class LayerRescaling:
-    """Two layers may be rescaled as wholes. Members are parameter names."""
+    """Two layers may be rescaled as wholes."""
 
     name: str
-    first: str
-    second: str
-    first_bias: str | None = None
+    first: str | Member
+    second: str | Member
+    first_bias: str | Member | None = None
 
 
-Symmetry = NeuronRescaling | LayerRescaling
+@dataclass(frozen=True)
+class DoubleRotation:
+    """An invertible matrix may be inserted between two linear maps, or one a head.
+
+    Consecutive linear layers, values and output projection, LoRA's A and B.
+    """
+
+    name: str
+    first: str | Member
+    second: str | Member
+    first_bias: str | Member | None = None
+    heads: int = 1
+
+
+@dataclass(frozen=True)
+class QueryKeyRotation:
+    """An invertible matrix a key head may be inserted between queries and keys.
+
+    `rotary`: how rotary position embedding pairs the rows of a head, "interleaved" or "halves";
+    None without it.
+    """
+
+    name: str
+    query: str | Member
+    key: str | Member
+    query_bias: str | Member | None = None
+    key_bias: str | Member | None = None
+    heads: int = 1
+    rotary: Literal["interleaved", "halves"] | None = None
+
+
+@dataclass(frozen=True)
+class ScaleInvariance:
+    """Weights that are read only through a normalisation, as a whole or each row by itself."""
+
+    name: str
+    weight: str | Member
+    per_row: bool = False
+
+
+@dataclass(frozen=True)
+class LogitTranslation:
+    """All rows of the last layer before a softmax may be shifted together."""
+
+    name: str
+    weight: str | Member
+    bias: str | Member | None = None
+
+
+@dataclass(frozen=True)
+class NeuronPermutation:
+    """Hidden neurons may change places: looked at for duplicate and collapsed neurons."""
+
+    name: str
+    incoming: str | Member
+    outgoing: str | Member
+    incoming_bias: str | Member | None = None
+
+
+Symmetry = (
+    NeuronRescaling
+    | LayerRescaling
+    | DoubleRotation
+    | QueryKeyRotation
+    | ScaleInvariance
+    | LogitTranslation
+    | NeuronPermutation
+)
+
+_ROTARY_LAYOUTS = {
+    None: run_pb2.ROTARY_LAYOUT_UNSPECIFIED,
+    "interleaved": run_pb2.ROTARY_LAYOUT_INTERLEAVED,
+    "halves": run_pb2.ROTARY_LAYOUT_HALVES,
+}
+
+
+def parameters_of(symmetry: Symmetry) -> set[str]:
+    """Names of the parameters that take part in a symmetry."""
+    names = set()
+    for field in fields(symmetry):
+        value = getattr(symmetry, field.name)
+        if isinstance(value, Member):
+            names.add(value.parameter)
+        elif field.name not in ("name", "rotary") and isinstance(value, str):
+            names.add(value)
+    return names
 
 
 @dataclass(frozen=True)
@@ -65,6 +167,7 @@ def run_spec(
     optimizer: run_pb2.Optimizer | None = None,
     window_steps: int = 0,
     report_every_steps: int = 0,
+    spectrum_every_steps: int = 0,
     rank: int = 0,
     world_size: int = 1,
 ) -> run_pb2.RunSpec:
@@ -81,7 +184,9 @@ def run_spec(
         world_size=world_size,
         optimizer=optimizer,
         reporting=run_pb2.Reporting(
-            window_steps=window_steps, report_every_steps=report_every_steps
+            window_steps=window_steps,
+            report_every_steps=report_every_steps,
+            spectrum_every_steps=spectrum_every_steps,
         ),
     )
     ids = {}
@@ -104,23 +209,63 @@ def run_spec(
 
 
 def _symmetry(symmetry: Symmetry, ids: Mapping[str, int]) -> run_pb2.Symmetry:
-    def member(name: str | None) -> run_pb2.Member | None:
-        return None if name is None else run_pb2.Member(parameter_id=ids[name])
+    def member(of: str | Member | None) -> run_pb2.Member | None:
+        if of is None:
+            return None
+        if isinstance(of, str):
+            of = Member(of)
+        return run_pb2.Member(
+            parameter_id=ids[of.parameter],
+            first_row=of.first_row,
+            rows=of.rows,
+            transposed=of.transposed,
+        )
 
-    if isinstance(symmetry, NeuronRescaling):
-        return run_pb2.Symmetry(
-            name=symmetry.name,
-            neuron_rescaling=run_pb2.NeuronRescaling(
+    declared = run_pb2.Symmetry(name=symmetry.name)
+    if isinstance(symmetry, (NeuronRescaling, NeuronPermutation)):
+        is_rescaling = isinstance(symmetry, NeuronRescaling)
+        neurons = declared.neuron_rescaling if is_rescaling else declared.neuron_permutation
+        neurons.MergeFrom(
+            type(neurons)(
                 incoming=member(symmetry.incoming),
                 incoming_bias=member(symmetry.incoming_bias),
                 outgoing=member(symmetry.outgoing),
-            ),
+            )
         )
-    return run_pb2.Symmetry(
-        name=symmetry.name,
-        layer_rescaling=run_pb2.LayerRescaling(
-            first=member(symmetry.first),
-            first_bias=member(symmetry.first_bias),
-            second=member(symmetry.second),
-        ),
-    )
+    elif isinstance(symmetry, LayerRescaling):
+        declared.layer_rescaling.MergeFrom(
+            run_pb2.LayerRescaling(
+                first=member(symmetry.first),
+                first_bias=member(symmetry.first_bias),
+                second=member(symmetry.second),
+            )
+        )
+    elif isinstance(symmetry, DoubleRotation):
+        declared.double_rotation.MergeFrom(
+            run_pb2.DoubleRotation(
+                first=member(symmetry.first),
+                first_bias=member(symmetry.first_bias),
+                second=member(symmetry.second),
+                heads=symmetry.heads,
+            )
+        )
+    elif isinstance(symmetry, QueryKeyRotation):
+        declared.query_key_rotation.MergeFrom(
+            run_pb2.QueryKeyRotation(
+                query=member(symmetry.query),
+                query_bias=member(symmetry.query_bias),
+                key=member(symmetry.key),
+                key_bias=member(symmetry.key_bias),
+                heads=symmetry.heads,
+                rotary=_ROTARY_LAYOUTS[symmetry.rotary],
+            )
+        )
+    elif isinstance(symmetry, ScaleInvariance):
+        declared.scale_invariance.MergeFrom(
+            run_pb2.ScaleInvariance(weight=member(symmetry.weight), per_row=symmetry.per_row)
+        )
+    else:
+        declared.logit_translation.MergeFrom(
+            run_pb2.LogitTranslation(weight=member(symmetry.weight), bias=member(symmetry.bias))
+        )
+    return declared

@@ -20,7 +20,7 @@ from torch import nn
 
 from thermograd import wire
 from thermograd.capture import CapturedStep, CapturedTensor
-from thermograd.declaration import Layer, NeuronRescaling, ProbeSet, Symmetry, run_spec
+from thermograd.declaration import Layer, ProbeSet, Symmetry, parameters_of, run_spec
 from thermograd.probe import Probe, batch_size
 from thermograd.report import MetricKey, report_values
 from thermograd.sender import Sender, Stats
@@ -219,10 +219,10 @@ class Watcher:
             # Charges and their drift need weights and gradients.
             needed = logs >= {"gradients", "parameters"}
             symmetries = find_symmetries(model) if needed else ()
-            symmetries = [s for s in symmetries if self._members(s) <= set(self._parameters)]
+            symmetries = [s for s in symmetries if parameters_of(s) <= set(self._parameters)]
         self._symmetries = list(symmetries)
         for symmetry in self._symmetries:
-            if unknown := self._members(symmetry) - set(self._parameters):
+            if unknown := parameters_of(symmetry) - set(self._parameters):
                 raise ValueError(f"symmetry {symmetry.name!r}: {sorted(unknown)} are not watched")
 
         # Hooks of CUDA tensors run on autograd's threads.
@@ -305,14 +305,6 @@ class Watcher:
         return replace(stats, hook_errors=stats.hook_errors + self._hook_errors)
 
     # Set-up.
-
-    @staticmethod
-    def _members(symmetry: Symmetry) -> set[str]:
-        if isinstance(symmetry, NeuronRescaling):
-            weights, bias = {symmetry.incoming, symmetry.outgoing}, symmetry.incoming_bias
-        else:
-            weights, bias = {symmetry.first, symmetry.second}, symmetry.first_bias
-        return weights if bias is None else weights | {bias}
 
     def _modules_to_watch(self, layers: Sequence[str] | None) -> dict[str, set[str]]:
         """For each module the probes that look at it, "" standing for training batches."""

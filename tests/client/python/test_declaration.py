@@ -7,7 +7,20 @@ import thermograd
 import torch
 
 from system_support import report, run
-from thermograd import Layer, LayerRescaling, NeuronRescaling, ProbeSet, metric_key
+from thermograd import (
+    DoubleRotation,
+    Layer,
+    LayerRescaling,
+    LogitTranslation,
+    Member,
+    NeuronPermutation,
+    NeuronRescaling,
+    ProbeSet,
+    QueryKeyRotation,
+    ScaleInvariance,
+    metric_key,
+)
+from thermograd.declaration import parameters_of
 
 
 def test_names_become_ids():
@@ -66,6 +79,74 @@ def test_names_become_ids():
         ],
         reporting=run.Reporting(window_steps=5, report_every_steps=2),
     )
+
+
+def test_every_kind_of_symmetry_and_member():
+    spec = thermograd.run_spec(
+        "run",
+        parameters={"a": (8, 4), "b": (4, 8), "c": (8,)},
+        symmetries=[
+            DoubleRotation("vo", Member("b", transposed=True), "b", "c", heads=2),
+            QueryKeyRotation(
+                "qk",
+                query=Member("a", rows=4),
+                key=Member("a", first_row=4),
+                query_bias=Member("c", rows=4),
+                key_bias=Member("c", first_row=4),
+                heads=2,
+                rotary="halves",
+            ),
+            QueryKeyRotation("plain", "a", "a"),
+            ScaleInvariance("norm", "a", per_row=True),
+            LogitTranslation("logits", "a", "c"),
+            NeuronPermutation("neurons", "a", "b", "c"),
+        ],
+        spectrum_every_steps=7,
+    )
+    assert spec.reporting.spectrum_every_steps == 7
+    a, b, c = (run.Member(parameter_id=number) for number in (1, 2, 3))
+    assert list(spec.symmetries) == [
+        run.Symmetry(
+            name="vo",
+            double_rotation=run.DoubleRotation(
+                first=run.Member(parameter_id=2, transposed=True),
+                second=b,
+                first_bias=c,
+                heads=2,
+            ),
+        ),
+        run.Symmetry(
+            name="qk",
+            query_key_rotation=run.QueryKeyRotation(
+                query=run.Member(parameter_id=1, rows=4),
+                key=run.Member(parameter_id=1, first_row=4),
+                query_bias=run.Member(parameter_id=3, rows=4),
+                key_bias=run.Member(parameter_id=3, first_row=4),
+                heads=2,
+                rotary=run.ROTARY_LAYOUT_HALVES,
+            ),
+        ),
+        run.Symmetry(
+            name="plain",
+            query_key_rotation=run.QueryKeyRotation(query=a, key=a, heads=1),
+        ),
+        run.Symmetry(
+            name="norm", scale_invariance=run.ScaleInvariance(weight=a, per_row=True)
+        ),
+        run.Symmetry(
+            name="logits", logit_translation=run.LogitTranslation(weight=a, bias=c)
+        ),
+        run.Symmetry(
+            name="neurons",
+            neuron_permutation=run.NeuronPermutation(incoming=a, incoming_bias=c, outgoing=b),
+        ),
+    ]
+
+
+def test_parameters_of_a_symmetry():
+    members = Member("a", rows=2), Member("b")
+    assert parameters_of(QueryKeyRotation("q", *members, rotary="halves")) == {"a", "b"}
+    assert parameters_of(LayerRescaling("l", "a", "b", "c")) == {"a", "b", "c"}
 
 
 @pytest.mark.parametrize(
