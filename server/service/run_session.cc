@@ -107,7 +107,7 @@ absl::Status RunSession::ReceiveRunSpec(const v1::RunSpec& spec,
                             statistics::Window<metrics::GradientStep>(declaration_->window_steps));
   run_window_.emplace(declaration_->window_steps);
   symmetries_.emplace(*declaration_);
-  representations_.emplace(*declaration_, environment_.limits.max_cross_run_pairs,
+  representations_.emplace(*declaration_, environment_.limits, environment_.admission,
                            environment_.probes);
   stream_ = environment_.runs->Open(declaration_->run, declaration_->rank, declaration_->world_size,
                                     std::move(supersede_));
@@ -188,10 +188,12 @@ absl::Status RunSession::ReceiveChunk(const v1::TensorChunk& chunk) {
     case v1::TENSOR_KIND_WEIGHT:
       return ReceiveWeight(chunk, *elements);
     case v1::TENSOR_KIND_ACTIVATION:
+    case v1::TENSOR_KIND_ACTIVATION_GRADIENT:
       return ReceiveActivations(chunk, *elements);
     default:
       return absl::InvalidArgumentError(
-          absl::StrCat("chunk.kind: ", chunk.kind(), " is none of GRADIENT, WEIGHT, ACTIVATION"));
+          absl::StrCat("chunk.kind: ", chunk.kind(), " is none of GRADIENT, WEIGHT, ACTIVATION, ",
+                       "ACTIVATION_GRADIENT"));
   }
 }
 
@@ -245,13 +247,15 @@ absl::Status RunSession::ReceiveWeight(const v1::TensorChunk& chunk, const Eleme
     return status;
   }
   if (!state.weight) {
-    if (absl::Status status =
-            TakeMemory(parameter.in_symmetry ? parameter.elements * sizeof(double) : 0);
+    const bool keep = parameter.in_symmetry || parameter.in_alignment;
+    // A layer's analysis works on copies: as it is, transposed and scaled.
+    const uint64_t copies = (keep ? 1 : 0) + (parameter.in_alignment ? 3 : 0);
+    if (absl::Status status = TakeMemory(copies * parameter.elements * sizeof(double));
         !status.ok()) {
       return status;
     }
     state.weight = Weight{};
-    if (parameter.in_symmetry) state.weight->values.resize(parameter.elements);
+    if (keep) state.weight->values.resize(parameter.elements);
   }
   Weight& weight = *state.weight;
   if (chunk.microbatch() != 0) {
@@ -290,7 +294,9 @@ absl::Status RunSession::ReceiveActivations(const v1::TensorChunk& chunk,
         absl::StrCat("chunk.tensor_id: ", chunk.tensor_id(), " is no declared layer"));
   }
   const DeclaredLayer& layer = declaration_->layers[found->second];
-  LayerStep& state = step_->layers[found->second];
+  const bool is_gradient = chunk.kind() == v1::TENSOR_KIND_ACTIVATION_GRADIENT;
+  LayerStep& layer_step = step_->layers[found->second];
+  LayerTensor& state = is_gradient ? layer_step.gradient : layer_step.activations;
   if (absl::Status status = CheckType(layer.name, chunk, &state.type); !status.ok()) return status;
   if (chunk.shape_size() == 0) {
     return absl::InvalidArgumentError("chunk.shape: required for activations, samples first");
@@ -306,11 +312,11 @@ absl::Status RunSession::ReceiveActivations(const v1::TensorChunk& chunk,
                                                    absl::StrJoin(chunk.shape(), ","), "] for '",
                                                    layer.name, "' of width ", layer.width));
   }
-  if (!state.activations) {
-    state.activations = LayerActivations{};
-    state.activations->layer = found->second;
+  if (!state.received) {
+    state.received = LayerActivations{};
+    state.received->layer = found->second;
   }
-  LayerActivations& activations = *state.activations;
+  LayerActivations& activations = *state.received;
   const uint32_t batches = layer.probe_set ? 1 : step_->begin.microbatches();
   const bool starts = state.next_element == 0;
   const size_t batch = activations.batch_rows.size() - (starts ? 0 : 1);
@@ -333,10 +339,15 @@ absl::Status RunSession::ReceiveActivations(const v1::TensorChunk& chunk,
                                                        layer.name, "', the limit max_samples is ",
                                                        environment_.limits.max_samples));
     }
-    // The values and the Gram matrix that will be made of them, the microbatches' included.
-    if (absl::Status status =
-            TakeMemory((samples * layer.width + 2 * rows * rows) * sizeof(double));
-        !status.ok()) {
+    // The values and what will be made of them, the microbatches' Gram matrices included.
+    uint64_t bytes = samples * layer.width * sizeof(double);
+    if (!is_gradient) {
+      bytes += samples * samples * sizeof(double);
+      const uint64_t taken = rows == samples ? 0 : metrics::PreparationBytes(
+          rows - samples, layer.width, declaration_->similarity);
+      bytes += metrics::PreparationBytes(rows, layer.width, declaration_->similarity) - taken;
+    }
+    if (absl::Status status = TakeMemory(bytes); !status.ok()) {
       return status;
     }
     activations.batch_rows.push_back(samples);
@@ -380,8 +391,9 @@ absl::Status RunSession::ReceiveStepEnd(const v1::StepEnd& end,
   auto figures = std::make_shared<Figures>();
   CountNonFinite(responses);
   AnalyzeGradients(figures.get());
-  AnalyzeSymmetries(figures.get());
+  // First: the analysis of symmetries takes the weights away.
   AnalyzeRepresentations(figures.get(), responses);
+  AnalyzeSymmetries(figures.get());
   for (const metrics::Figure& figure : *figures) {
     if (const Undefined* reason = std::get_if<Undefined>(&figure.result)) {
       ++environment_.counters->undefined[static_cast<size_t>(*reason)];
@@ -424,8 +436,13 @@ void RunSession::CountNonFinite(std::vector<v1::StreamRunResponse>* responses) {
     }
   }
   for (size_t i = 0; i < step_->layers.size(); ++i) {
-    if (step_->layers[i].activations) {
-      count(declaration_->layers[i].name, "activations", step_->layers[i].activations->non_finite);
+    const LayerStep& state = step_->layers[i];
+    const std::string& name = declaration_->layers[i].name;
+    if (state.activations.received) {
+      count(name, "activations", state.activations.received->non_finite);
+    }
+    if (state.gradient.received) {
+      count(name, "activation gradients", state.gradient.received->non_finite);
     }
   }
 }
@@ -499,10 +516,23 @@ void RunSession::AnalyzeRepresentations(Figures* figures,
                                         std::vector<v1::StreamRunResponse>* responses) {
   std::vector<LayerActivations> layers;
   for (LayerStep& state : step_->layers) {
-    if (state.activations) layers.push_back(*std::move(state.activations));
+    if (!state.activations.received) continue;
+    layers.push_back(*std::move(state.activations.received));
+    if (state.gradient.received) {
+      layers.back().gradient =
+          std::make_shared<const LayerActivations>(*std::move(state.gradient.received));
+    }
+  }
+  std::vector<TensorElements> weights(step_->parameters.size());
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const std::optional<Weight>& weight = step_->parameters[i].weight;
+    if (!declaration_->parameters[i].in_alignment || !weight || !weight->complete) continue;
+    weights[i].undefined = UndefinedIf(
+        {.nans = weight->moments.nans, .infinities = weight->moments.infinities});
+    weights[i].values = weight->values;
   }
   std::vector<AnalysisNotice> notices;
-  representations_->AddStep(layers, figures, &notices);
+  representations_->AddStep(layers, weights, figures, &notices);
   for (AnalysisNotice& notice : notices) {
     responses->push_back(Notice(notice, step_->begin.step()));
   }

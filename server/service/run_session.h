@@ -65,10 +65,14 @@ class RunSession {
     v1::DataType gradient_type = v1::DATA_TYPE_UNSPECIFIED;
     v1::DataType weight_type = v1::DATA_TYPE_UNSPECIFIED;
   };
-  struct LayerStep {
-    std::optional<LayerActivations> activations;
+  struct LayerTensor {
+    std::optional<LayerActivations> received;
     size_t next_element = 0;  // of the microbatch that is being received
     v1::DataType type = v1::DATA_TYPE_UNSPECIFIED;
+  };
+  struct LayerStep {
+    LayerTensor activations;
+    LayerTensor gradient;
   };
   struct Step {
     v1::StepBegin begin;

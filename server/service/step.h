@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -35,7 +36,7 @@ struct ParameterElements {
   TensorElements weight;
 };
 
-/// The activations of one layer.
+/// The activations of one layer, or their gradients.
 struct LayerActivations {
   /// Index into RunDeclaration::layers.
   size_t layer = 0;
@@ -45,6 +46,8 @@ struct LayerActivations {
   std::vector<double> values;
   bool complete = false;
   statistics::NonFinite non_finite;
+  /// The gradient of the loss with respect to them, of the same shape, if it was sent.
+  std::shared_ptr<const LayerActivations> gradient;
 };
 
 /// Something that the trainer's owner should know.
