@@ -31,7 +31,8 @@ constexpr const char* kUndefined[] = {"too_few_microbatches",
                                       "overflow",
                                       "incomplete_shards",
                                       "no_weight_decay",
-                                      "not_converged"};
+                                      "not_converged",
+                                      "different_options"};
 static_assert(std::size(kUndefined) == metrics::kUndefinedReasons);
 
 class Family {

@@ -1,6 +1,10 @@
 #include "metrics/catalogue.h"
 
 #include <algorithm>
+#include <iterator>
+#include <vector>
+
+#include "metrics/representation_catalogue.h"
 
 namespace thermograd::metrics {
 namespace {
@@ -501,48 +505,25 @@ constexpr Definition kCatalogue[] = {
      "shown until the next",
      "Falls when the matrix loses directions; a low value of a layer suggests that it can be "
      "factorised."},
-    {"thermograd_cka_ratio", Family::kRepresentationSimilarity, "1", "[0, 1]",
-     "Linear CKA of two layers on the samples of the step.", "||Y'X||^2 / (||X'X|| ||Y'Y||)",
-     "Kornblith et al. 2019, arXiv 1905.00414", "layer,other",
-     "activations of both layers for the same samples",
-     "1: the same representation up to rotation and scale; biased upwards for few samples."},
-    {"thermograd_cka_unbiased_ratio", Family::kRepresentationSimilarity, "1", "about [-1, 1]",
-     "Debiased linear CKA of two layers on the samples of the step.",
-     "HSIC_1(K, L) / sqrt(HSIC_1(K, K) HSIC_1(L, L))",
-     "Nguyen, Raghu, Kornblith 2021, arXiv 2010.15327", "layer,other",
-     "activations of both layers for the same samples, n >= 4",
-     "Near zero for unrelated layers, whatever the number of samples."},
-    {"thermograd_cka_minibatch_ratio", Family::kRepresentationSimilarity, "1", "about [-1, 1]",
-     "Minibatch CKA of two layers over the microbatches of the window.",
-     "sum HSIC_1(K, L) / sqrt(sum HSIC_1(K, K) sum HSIC_1(L, L))",
-     "Nguyen, Raghu, Kornblith 2021, arXiv 2010.15327", "layer,other",
-     "activations of both layers for the same samples, n >= 4 in each microbatch",
-     "CKA of the whole data set, seen a batch at a time."},
-    {"thermograd_cross_run_cka_ratio", Family::kRepresentationSimilarity, "1", "[0, 1]",
-     "Linear CKA of a layer with a layer of another run on one probe set.",
-     "as thermograd_cka_ratio", "Kornblith et al. 2019, arXiv 1905.00414",
-     "layer,other_run,other_layer", "activations of a probe set in both runs",
-     "The Platonic measurement: do two runs learn one representation?"},
-    {"thermograd_cross_run_cka_unbiased_ratio", Family::kRepresentationSimilarity, "1",
-     "about [-1, 1]",
-     "Debiased linear CKA of a layer with a layer of another run on one probe set.",
-     "as thermograd_cka_unbiased_ratio", "Nguyen, Raghu, Kornblith 2021, arXiv 2010.15327",
-     "layer,other_run,other_layer", "activations of a probe set in both runs, n >= 4",
-     "As above without the bias of few samples."},
-    {"thermograd_effective_rank", Family::kRepresentationSimilarity, "dimensions", ">= 1",
-     "Effective rank of the covariance of a layer's activations.",
-     "exp(-sum p_k log p_k), p_k the normalised eigenvalues", "Roy, Vetterli 2007", "layer",
-     "activations", "Falls when the representation collapses."},
 };
 
 }  // namespace
 
-std::span<const Definition> Catalogue() { return kCatalogue; }
+std::span<const Definition> Catalogue() {
+  static const auto* const catalogue = [] {
+    auto* all = new std::vector<Definition>(std::begin(kCatalogue), std::end(kCatalogue));
+    const std::vector<Definition> representations = RepresentationDefinitions();
+    all->insert(all->end(), representations.begin(), representations.end());
+    return all;
+  }();
+  return *catalogue;
+}
 
 const Definition* Find(std::string_view name) {
-  const auto entry = std::find_if(std::begin(kCatalogue), std::end(kCatalogue),
+  const std::span<const Definition> catalogue = Catalogue();
+  const auto entry = std::find_if(catalogue.begin(), catalogue.end(),
                                   [&](const Definition& d) { return d.name == name; });
-  return entry == std::end(kCatalogue) ? nullptr : entry;
+  return entry == catalogue.end() ? nullptr : &*entry;
 }
 
 }  // namespace thermograd::metrics

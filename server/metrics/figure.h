@@ -25,8 +25,9 @@ enum class Undefined {
   kIncompleteShards,
   kNoWeightDecay,
   kNotConverged,
+  kDifferentOptions,
 };
-inline constexpr size_t kUndefinedReasons = 13;
+inline constexpr size_t kUndefinedReasons = 14;
 
 /// A finite number, or the reason why there is none.
 using Result = std::variant<double, Undefined>;

@@ -1,40 +1,304 @@
 #include "metrics/representation_similarity.h"
 
 #include <algorithm>
-#include <cmath>
-#include <vector>
+#include <optional>
+#include <utility>
+
+#include "metrics/canonical_correlation.h"
+#include "metrics/cka.h"
+#include "metrics/nearest_neighbours.h"
+#include "metrics/representation_catalogue.h"
+#include "metrics/representational_similarity_analysis.h"
 
 namespace thermograd::metrics {
+namespace {
 
-Result Cka(const statistics::HsicSums& sums) {
-  if (!std::isfinite(sums.xx) || !std::isfinite(sums.yy)) return Undefined::kOverflow;
-  if (!(sums.xx > 0) || !(sums.yy > 0)) return Undefined::kZeroDenominator;
-  return Ratio(sums.xy, std::sqrt(sums.xx) * std::sqrt(sums.yy));
-}
+using statistics::ComponentPair;
+using statistics::HsicSums;
+using statistics::PrincipalComponents;
 
-Result BiasedCka(const statistics::Gram& x, const statistics::Gram& y) {
-  if (x.n < 2) return Undefined::kTooFewSamples;
-  return Cka(statistics::BiasedHsic(x, y));
-}
-
-Result UnbiasedCka(const statistics::Gram& x, const statistics::Gram& y) {
-  if (x.n < 4) return Undefined::kTooFewSamples;
-  return Cka(statistics::UnbiasedHsic(x, y));
-}
-
-Result EffectiveRank(std::span<const double> x, size_t n, size_t p) {
-  if (n < 2) return Undefined::kTooFewSamples;
-  const std::vector<double> eigenvalues = statistics::CovarianceEigenvalues(x, n, p);
-  double total = 0;
-  for (const double value : eigenvalues) total += std::max(value, 0.0);
-  if (!std::isfinite(total)) return Undefined::kOverflow;
-  if (!(total > 0)) return Undefined::kZeroDenominator;
-  double entropy = 0;
-  for (const double value : eigenvalues) {
-    const double share = value / total;
-    if (share > 0) entropy -= share * std::log(share);
+KernelGram WithHsics(statistics::Gram gram) {
+  KernelGram kernel{.gram = std::move(gram)};
+  kernel.biased_hsic = statistics::BiasedHsic(kernel.gram, kernel.gram);
+  if (kernel.gram.n >= 4) {
+    kernel.unbiased_hsic = statistics::UnbiasedHsic(kernel.gram, kernel.gram);
   }
-  return Finite(std::exp(entropy));
+  return kernel;
+}
+
+Result BiasedCka(const KernelGram& x, const KernelGram& y) {
+  if (x.gram.n < 2) return Undefined::kTooFewSamples;
+  return Cka(
+      {.xy = statistics::BiasedHsic(x.gram, y.gram), .xx = x.biased_hsic, .yy = y.biased_hsic});
+}
+
+Result UnbiasedCka(const KernelGram& x, const KernelGram& y) {
+  if (x.gram.n < 4) return Undefined::kTooFewSamples;
+  // The estimate of a constant's HSIC is rounding of either sign.
+  if (x.biased_hsic == 0 || y.biased_hsic == 0) return Undefined::kZeroDenominator;
+  return Cka({.xy = statistics::UnbiasedHsic(x.gram, y.gram),
+              .xx = x.unbiased_hsic,
+              .yy = y.unbiased_hsic});
+}
+
+// The first reason of several parts, if one is missing.
+template <typename... Parts>
+std::optional<Undefined> Missing(const Parts&... parts) {
+  std::optional<Undefined> reason;
+  const auto look = [&reason](const auto& part) {
+    const Undefined* missing = std::get_if<Undefined>(&part);
+    if (missing != nullptr && !reason) reason = *missing;
+  };
+  (look(parts), ...);
+  return reason;
+}
+
+// The figures of one similarity, in the order of its definitions.
+using Results = std::vector<Result>;
+
+Results OfComponents(Similarity similarity, const ComponentPair& pair,
+                     const SimilarityOptions& options) {
+  switch (similarity) {
+    case Similarity::kCca: {
+      const CanonicalCorrelation cca = Cca(pair, options.cca_ridge);
+      return {cca.mean, cca.mean_squared};
+    }
+    case Similarity::kSvcca:
+      return {Svcca(pair, options.svcca_variance_fraction)};
+    case Similarity::kPwcca:
+      return {Pwcca(pair)};
+    default:
+      return {Procrustes(pair)};
+  }
+}
+
+// One comparison; what several similarities share is made once.
+class Comparison {
+ public:
+  Comparison(const Representation& x, const Representation& y) : x_(x), y_(y) {}
+
+  Results Of(Similarity similarity) {
+    switch (similarity) {
+      case Similarity::kCka:
+        return {BiasedCka(x_.linear, y_.linear)};
+      case Similarity::kCkaUnbiased:
+        return {UnbiasedCka(x_.linear, y_.linear)};
+      case Similarity::kCkaRbf:
+        return {OfRbf(BiasedCka)};
+      case Similarity::kCkaRbfUnbiased:
+        return {OfRbf(UnbiasedCka)};
+      case Similarity::kCkaCalibrated: {
+        const CkaSide x{&x_.linear.gram, x_.linear.biased_hsic};
+        const CkaSide y{&y_.linear.gram, y_.linear.biased_hsic};
+        const Calibration calibration =
+            CalibrateMaximumCka({&x, 1}, {&y, 1}, x_.options.permutations);
+        return {calibration.calibrated, calibration.p_value};
+      }
+      case Similarity::kMutualNeighbours:
+      case Similarity::kCknna:
+        return {OfNeighbours(similarity)};
+      case Similarity::kCca:
+      case Similarity::kSvcca:
+      case Similarity::kPwcca:
+      case Similarity::kProcrustes:
+        return OfComponentsOnce(similarity);
+      case Similarity::kRepresentationalSimilarity:
+        if (const auto reason = Missing(x_.distance_ranks, y_.distance_ranks)) return {*reason};
+        return {RepresentationalSimilarity(std::get<std::vector<double>>(x_.distance_ranks),
+                                           std::get<std::vector<double>>(y_.distance_ranks))};
+    }
+    return {};
+  }
+
+ private:
+  Result OfRbf(Result (*cka)(const KernelGram&, const KernelGram&)) const {
+    if (const auto reason = Missing(x_.rbf, y_.rbf)) return *reason;
+    if (x_.options.rbf_bandwidth_fraction != y_.options.rbf_bandwidth_fraction) {
+      return Undefined::kDifferentOptions;
+    }
+    return cka(std::get<KernelGram>(x_.rbf), std::get<KernelGram>(y_.rbf));
+  }
+
+  Result OfNeighbours(Similarity similarity) const {
+    if (const auto reason = Missing(x_.cosines, y_.cosines, x_.neighbours, y_.neighbours)) {
+      return *reason;
+    }
+    const auto& x = std::get<statistics::Neighbours>(x_.neighbours);
+    const auto& y = std::get<statistics::Neighbours>(y_.neighbours);
+    if (x.k != y.k) return Undefined::kDifferentOptions;
+    if (similarity == Similarity::kMutualNeighbours) return MutualNeighbours(x, y);
+    return Cknna(std::get<std::vector<double>>(x_.cosines), x,
+                 std::get<std::vector<double>>(y_.cosines), y);
+  }
+
+  Results OfComponentsOnce(Similarity similarity) {
+    if (const auto reason = Missing(x_.components, y_.components)) {
+      return Results(DefinitionsOf(similarity).size(), *reason);
+    }
+    if (!pair_) {
+      pair_.emplace(statistics::PairOf(std::get<PrincipalComponents>(x_.components),
+                                       std::get<PrincipalComponents>(y_.components)));
+    }
+    return OfComponents(similarity, *pair_, x_.options);
+  }
+
+  const Representation& x_;
+  const Representation& y_;
+  std::optional<ComponentPair> pair_;
+};
+
+void Append(Similarity similarity, SimilarityScope scope, const Results& results,
+            const std::vector<Label>& labels, Figures* figures) {
+  const std::span<const SimilarityDefinition> definitions = DefinitionsOf(similarity);
+  for (size_t i = 0; i < definitions.size(); ++i) {
+    figures->push_back({definitions[i].names[static_cast<size_t>(scope)], labels, results[i]});
+  }
+}
+
+bool NeedsComponents(Similarity similarity) {
+  return similarity == Similarity::kCca || similarity == Similarity::kSvcca ||
+         similarity == Similarity::kPwcca || similarity == Similarity::kProcrustes;
+}
+
+bool NeedsCosines(const SimilarityOptions& options) {
+  return options.Has(Similarity::kMutualNeighbours) || options.Has(Similarity::kCknna);
+}
+
+bool NeedsRbf(const SimilarityOptions& options) {
+  return options.Has(Similarity::kCkaRbf) || options.Has(Similarity::kCkaRbfUnbiased);
+}
+
+}  // namespace
+
+bool SimilarityOptions::Has(Similarity similarity) const {
+  return std::find(chosen.begin(), chosen.end(), similarity) != chosen.end();
+}
+
+bool SimilarityOptions::HasComponents() const {
+  return std::any_of(chosen.begin(), chosen.end(), NeedsComponents);
+}
+
+uint64_t Representation::Bytes() const {
+  uint64_t elements = linear.gram.values.size();
+  if (const auto* part = std::get_if<KernelGram>(&rbf)) elements += part->gram.values.size();
+  if (const auto* part = std::get_if<std::vector<double>>(&cosines)) elements += part->size();
+  if (const auto* part = std::get_if<statistics::Neighbours>(&neighbours)) {
+    elements += part->indices.size() / 2 + 1;
+  }
+  if (const auto* part = std::get_if<PrincipalComponents>(&components)) {
+    elements += part->singular_values.size() + part->axes.size() + part->scores.size();
+  }
+  if (const auto* part = std::get_if<std::vector<double>>(&distance_ranks)) {
+    elements += part->size();
+  }
+  return elements * sizeof(double);
+}
+
+uint64_t PreparationBytes(uint64_t n, uint64_t p, const SimilarityOptions& options) {
+  // What is kept, and the largest of what is needed on the way.
+  uint64_t kept = n * n;
+  uint64_t passing = n * p + n * n;
+  if (NeedsRbf(options)) {
+    kept += n * n;
+    passing = std::max(passing, n * p + 2 * n * n);
+  }
+  if (NeedsCosines(options)) kept += n * n + n * std::min<uint64_t>(options.neighbours, n);
+  if (options.HasComponents()) {
+    const uint64_t size = std::min(n, p);
+    kept += (n + p + 1) * size;
+    passing = std::max(passing, 3 * n * p + (n + p) * size + 6 * size * size);
+  }
+  if (options.Has(Similarity::kRepresentationalSimilarity)) {
+    kept += n * n / 2;
+    passing = std::max(passing, n * p + 3 * n * n);
+  }
+  return (kept + passing) * sizeof(double);
+}
+
+Representation Prepare(std::span<const double> x, size_t n, size_t p,
+                       const SimilarityOptions& options) {
+  Representation representation;
+  representation.samples = n;
+  representation.options = options;
+  representation.linear =
+      WithHsics(statistics::CentredGram(statistics::StandardisedColumns(x, n, p), n, p));
+  if (NeedsRbf(options)) {
+    if (auto gram = statistics::CentredRbfGram(x, n, p, options.rbf_bandwidth_fraction)) {
+      representation.rbf = WithHsics(*std::move(gram));
+    } else {
+      representation.rbf = Undefined::kZeroDenominator;
+    }
+  }
+  if (NeedsCosines(options)) {
+    if (options.neighbours >= n) {
+      representation.cosines = Undefined::kTooFewSamples;
+    } else if (representation.linear.biased_hsic == 0) {
+      // All samples are the same: every neighbour is a tie.
+      representation.cosines = Undefined::kZeroDenominator;
+    } else if (auto cosines = statistics::Cosines(x, n, p)) {
+      representation.neighbours = statistics::NearestNeighbours(*cosines, n, options.neighbours);
+      representation.cosines = *std::move(cosines);
+    } else {
+      representation.cosines = Undefined::kZeroDenominator;
+    }
+  }
+  if (options.HasComponents()) {
+    if (auto components = statistics::FindComponents(x, n, p)) {
+      representation.components = *std::move(components);
+    } else {
+      representation.components = Undefined::kNotConverged;
+    }
+  }
+  if (options.Has(Similarity::kRepresentationalSimilarity)) {
+    representation.distance_ranks = statistics::CentredDistanceRanks(x, n, p);
+  }
+  return representation;
+}
+
+void AppendSimilarities(const Representation& x, const Representation& y,
+                        const SimilarityOptions& options, SimilarityScope scope,
+                        const std::vector<Label>& labels, Figures* figures) {
+  Comparison comparison(x, y);
+  for (const Similarity similarity : options.chosen) {
+    Append(similarity, scope, comparison.Of(similarity), labels, figures);
+  }
+}
+
+void AppendUndefinedSimilarities(const SimilarityOptions& options, Undefined reason,
+                                 SimilarityScope scope, const std::vector<Label>& labels,
+                                 Figures* figures) {
+  for (const Similarity similarity : options.chosen) {
+    Append(similarity, scope, Results(DefinitionsOf(similarity).size(), reason), labels, figures);
+  }
+}
+
+void AppendSimilarities(const statistics::CrossMoments& moments, const SimilarityOptions& options,
+                        SimilarityScope scope, const std::vector<Label>& labels, Figures* figures) {
+  const HsicSums biased = moments.Biased();
+  std::optional<statistics::CrossMoments::Components> components;
+  if (options.HasComponents()) components = moments.FindComponents();
+  for (const Similarity similarity : options.chosen) {
+    Results results(DefinitionsOf(similarity).size(), Undefined::kLimit);
+    if (similarity == Similarity::kCka) {
+      results = {moments.samples() < 2 ? Result(Undefined::kTooFewSamples) : Cka(biased)};
+    } else if (similarity == Similarity::kCkaUnbiased) {
+      if (moments.samples() < 4) {
+        results = {Undefined::kTooFewSamples};
+      } else if (biased.xx == 0 || biased.yy == 0) {
+        results = {Undefined::kZeroDenominator};
+      } else {
+        results = {Cka(moments.Unbiased())};
+      }
+    } else if (NeedsComponents(similarity)) {
+      if (components) {
+        results =
+            OfComponents(similarity, {components->x, components->y, components->overlap}, options);
+      } else {
+        results.assign(results.size(), Undefined::kNotConverged);
+      }
+    }
+    Append(similarity, scope, results, labels, figures);
+  }
 }
 
 }  // namespace thermograd::metrics

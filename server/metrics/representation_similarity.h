@@ -2,29 +2,119 @@
 #define THERMOGRAD_METRICS_REPRESENTATION_SIMILARITY_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
+#include <variant>
+#include <vector>
 
 #include "metrics/figure.h"
 #include "statistics/representation.h"
+#include "statistics/representation_moments.h"
+#include "statistics/representation_spectrum.h"
 
-// Similarity of representations of the same samples: theory.md section 4.
+// Chooses among the similarities of two representations of the same samples. The formulas: cka.h,
+// nearest_neighbours.h, canonical_correlation.h, representational_similarity_analysis.h.
 
 namespace thermograd::metrics {
 
-/// Linear CKA, ||Y'X||^2 / (||X'X|| ||Y'Y||) of centred X and Y (Kornblith et al. 2019, eq. 5),
-/// from BiasedHsic, UnbiasedHsic, or sums of either over minibatches (Nguyen, Raghu & Kornblith
-/// 2021, eq. 2).
-Result Cka(const statistics::HsicSums& sums);
+/// What can be chosen. The order is that of the reference page.
+enum class Similarity : uint8_t {
+  kCka,
+  kCkaUnbiased,
+  kCkaRbf,
+  kCkaRbfUnbiased,
+  kCkaCalibrated,
+  kMutualNeighbours,
+  kCknna,
+  kCca,
+  kSvcca,
+  kPwcca,
+  kProcrustes,
+  kRepresentationalSimilarity,
+};
+inline constexpr size_t kSimilarities = 12;
 
-/// Linear CKA of two Gram matrices over the same n samples.
-Result BiasedCka(const statistics::Gram& x, const statistics::Gram& y);
+/// What is compared with what; it decides the metrics' names and labels.
+enum class SimilarityScope : uint8_t {
+  /// Two layers on the same samples.
+  kLayers,
+  /// A layer with itself at an earlier step.
+  kEarlierStep,
+  /// A layer with a layer of another run.
+  kRuns,
+};
+inline constexpr size_t kSimilarityScopes = 3;
 
-/// Its debiased form; needs n >= 4.
-Result UnbiasedCka(const statistics::Gram& x, const statistics::Gram& y);
+/// Which similarities, and their free parameters.
+struct SimilarityOptions {
+  /// In increasing order.
+  std::vector<Similarity> chosen;
+  /// k of the nearest-neighbour figures, 0 < k; too many for the samples: undefined.
+  size_t neighbours = 10;
+  /// Bandwidth of the RBF kernel, as a part of the median distance.
+  double rbf_bandwidth_fraction = 0.5;
+  /// Permutations of the calibrated CKA, at least 19.
+  size_t permutations = 199;
+  /// Part of the variance that SVCCA keeps, in (0, 1].
+  double svcca_variance_fraction = 0.99;
+  /// Ridge of CCA as a part of each side's largest variance; 0: none.
+  double cca_ridge = 0;
 
-/// exp of the Shannon entropy of the normalised covariance spectrum, in [1, min(n - 1, p)] (Roy &
-/// Vetterli 2007, on eigenvalues of the covariance). `x`: n x p, finite.
-Result EffectiveRank(std::span<const double> x, size_t n, size_t p);
+  bool Has(Similarity similarity) const;
+  /// True if at least one of the similarities that need principal components is chosen.
+  bool HasComponents() const;
+};
+
+/// A Gram matrix with its HSICs with itself.
+struct KernelGram {
+  statistics::Gram gram;
+  /// As statistics::BiasedHsic.
+  double biased_hsic = 0;
+  /// As statistics::UnbiasedHsic; 0 for fewer than 4 samples.
+  double unbiased_hsic = 0;
+};
+
+/// One side of comparisons: all that the chosen similarities need to know of it.
+struct Representation {
+  /// Something prepared, or why there is none: kDifferentOptions if it was not asked for.
+  template <typename T>
+  using Part = std::variant<Undefined, T>;
+
+  size_t samples = 0;
+  SimilarityOptions options;
+  KernelGram linear;
+  Part<KernelGram> rbf = Undefined::kDifferentOptions;
+  Part<std::vector<double>> cosines = Undefined::kDifferentOptions;
+  Part<statistics::Neighbours> neighbours = Undefined::kDifferentOptions;
+  Part<statistics::PrincipalComponents> components = Undefined::kDifferentOptions;
+  Part<std::vector<double>> distance_ranks = Undefined::kDifferentOptions;
+
+  /// Memory that it holds.
+  uint64_t Bytes() const;
+};
+
+/// Prepares x (n x p, finite).
+Representation Prepare(std::span<const double> x, size_t n, size_t p,
+                       const SimilarityOptions& options);
+
+/// Most bytes that preparing x (n x p) takes and leaves held.
+uint64_t PreparationBytes(uint64_t n, uint64_t p, const SimilarityOptions& options);
+
+/// Appends the chosen similarities. Both sides have the same samples; what either was not prepared
+/// for is kDifferentOptions.
+void AppendSimilarities(const Representation& x, const Representation& y,
+                        const SimilarityOptions& options, SimilarityScope scope,
+                        const std::vector<Label>& labels, Figures* figures);
+
+/// Appends the chosen ones with the reason why they are missing.
+void AppendUndefinedSimilarities(const SimilarityOptions& options, Undefined reason,
+                                 SimilarityScope scope, const std::vector<Label>& labels,
+                                 Figures* figures);
+
+/// Appends the chosen ones that follow from moments, for any number of samples; the others are
+/// kLimit, because they would need the samples themselves.
+void AppendSimilarities(const statistics::CrossMoments& moments, const SimilarityOptions& options,
+                        SimilarityScope scope, const std::vector<Label>& labels, Figures* figures);
 
 }  // namespace thermograd::metrics
 

@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/representation.h"
+#include "kernels/representation_spectrum.h"
 
 namespace thermograd::metrics {
 namespace {

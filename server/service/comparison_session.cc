@@ -1,14 +1,19 @@
 #include "service/comparison_session.h"
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "metrics/representation_similarity.h"
+#include "metrics/representation_collapse.h"
 #include "service/messages.h"
-#include "statistics/representation.h"
+#include "service/similarity_options.h"
 
 namespace thermograd::service {
 namespace {
+
+using metrics::SimilarityScope;
+using metrics::Undefined;
 
 absl::StatusOr<size_t> IndexOf(const char* field, v1::ComparisonSide side) {
   if (side == v1::COMPARISON_SIDE_X) return 0;
@@ -20,6 +25,8 @@ absl::StatusOr<size_t> IndexOf(const char* field, v1::ComparisonSide side) {
 
 absl::Status ComparisonSession::Receive(const v1::CompareRepresentationsRequest& request) {
   switch (request.message_case()) {
+    case v1::CompareRepresentationsRequest::kOptions:
+      return ReceiveOptions(request.options());
     case v1::CompareRepresentationsRequest::kHeader:
       return ReceiveHeader(request.header());
     case v1::CompareRepresentationsRequest::kChunk:
@@ -29,6 +36,19 @@ absl::Status ComparisonSession::Receive(const v1::CompareRepresentationsRequest&
   }
 }
 
+absl::Status ComparisonSession::ReceiveOptions(const v1::SimilarityOptions& options) {
+  if (has_options_) return absl::InvalidArgumentError("options: were sent already");
+  if (sides_[0] && sides_[1]) {
+    return absl::InvalidArgumentError("options: come before both sides' headers");
+  }
+  absl::StatusOr<metrics::SimilarityOptions> checked =
+      CheckSimilarityOptions("options", options, DefaultSimilaritiesOfComparisons(), limits_);
+  if (!checked.ok()) return checked.status();
+  options_ = *std::move(checked);
+  has_options_ = true;
+  return absl::OkStatus();
+}
+
 absl::Status ComparisonSession::ReceiveHeader(const v1::ComparisonHeader& header) {
   const absl::StatusOr<size_t> index = IndexOf("header.side", header.side());
   if (!index.ok()) return index.status();
@@ -36,18 +56,13 @@ absl::Status ComparisonSession::ReceiveHeader(const v1::ComparisonHeader& header
   if (const auto width = ElementBytes(header.data_type()); !width.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("header.", width.status().message()));
   }
-  const uint64_t most = limits_.max_stream_bytes / sizeof(double);
   if (header.samples() == 0 || header.features() == 0) {
     return absl::InvalidArgumentError("header: samples and features must be at least 1");
   }
-  if (header.samples() > limits_.max_samples) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "header.samples: ", header.samples(), ", the limit max_samples is ", limits_.max_samples));
-  }
-  if (header.features() > most / header.samples()) {
+  if (header.features() > limits_.max_elements / header.samples()) {
     return absl::ResourceExhaustedError(
         absl::StrCat("header.features: ", header.features(),
-                     ", the matrix exceeds max_stream_bytes = ", limits_.max_stream_bytes));
+                     ", the matrix exceeds max_elements = ", limits_.max_elements));
   }
   const std::optional<Side>& other = sides_[1 - *index];
   if (other && other->header.samples() != header.samples()) {
@@ -58,14 +73,53 @@ absl::Status ComparisonSession::ReceiveHeader(const v1::ComparisonHeader& header
       other->header.fingerprint() != header.fingerprint()) {
     return absl::InvalidArgumentError("header.fingerprint: the two sides saw different samples");
   }
-  const uint64_t elements = header.samples() * header.features();
-  if (!memory_.Take((elements + header.samples() * header.samples()) * sizeof(double))) {
-    return absl::ResourceExhaustedError("header: the server's memory budget is used up");
-  }
   Side side;
   side.header = header;
   sides_[*index] = std::move(side);
+  return sides_[0] && sides_[1] ? Start() : absl::OkStatus();
+}
+
+absl::Status ComparisonSession::Start() {
+  if (!has_options_) {
+    absl::StatusOr<metrics::SimilarityOptions> defaults =
+        CheckSimilarityOptions("options", {}, DefaultSimilaritiesOfComparisons(), limits_);
+    if (!defaults.ok()) return defaults.status();
+    options_ = *std::move(defaults);
+  }
+  const uint64_t n = sides_[0]->header.samples();
+  const uint64_t p = sides_[0]->header.features();
+  const uint64_t q = sides_[1]->header.features();
+  uint64_t bytes = 0;
+  if (n > limits_.max_samples) {
+    // Beyond this width the squares alone exceed the limit, or 64 bits.
+    if (std::max(p, q) > (uint64_t{1} << 24)) {
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "header.features: ", std::max(p, q), " of more than max_samples = ", limits_.max_samples,
+          " samples; their moments exceed max_stream_bytes = ", limits_.max_stream_bytes));
+    }
+    // The moments, their copies while components are sought, and rows that await the other side's.
+    bytes = 4 * statistics::CrossMoments::Bytes(p, q) + PendingBytes();
+  } else {
+    bytes = n * (p + q) * sizeof(double) + metrics::PreparationBytes(n, p, options_) +
+            metrics::PreparationBytes(n, q, options_);
+  }
+  if (bytes > limits_.max_stream_bytes) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "header: the comparison of ", n, " x ", p, " with ", n, " x ", q, " elements takes ", bytes,
+        " bytes, the limit max_stream_bytes is ", limits_.max_stream_bytes));
+  }
+  if (!memory_.Take(bytes)) {
+    return absl::ResourceExhaustedError("header: the server's memory budget is used up");
+  }
+  if (n > limits_.max_samples) moments_.emplace(p, q);
   return absl::OkStatus();
+}
+
+uint64_t ComparisonSession::PendingBytes() const {
+  // Several chunks of the largest size, widened to fp64, and a row of each side.
+  constexpr uint64_t kChunks = 4;
+  const uint64_t row = sides_[0]->header.features() + sides_[1]->header.features();
+  return (kChunks * limits_.max_chunk_bytes / 2 + row) * sizeof(double);
 }
 
 absl::Status ComparisonSession::ReceiveChunk(const v1::ComparisonChunk& chunk) {
@@ -74,17 +128,22 @@ absl::Status ComparisonSession::ReceiveChunk(const v1::ComparisonChunk& chunk) {
   if (!sides_[0] || !sides_[1]) {
     return absl::InvalidArgumentError("header: both sides' headers come before any chunk");
   }
+  if (chunk.data().size() > limits_.max_chunk_bytes) {
+    return absl::ResourceExhaustedError(absl::StrCat("chunk.data: ", chunk.data().size(),
+                                                     " bytes, the limit max_chunk_bytes is ",
+                                                     limits_.max_chunk_bytes));
+  }
   Side& side = *sides_[*index];
-  if (chunk.offset() != side.values.size()) {
+  if (chunk.offset() != side.received) {
     return absl::InvalidArgumentError(
-        absl::StrCat("chunk.offset: ", chunk.offset(), ", expected ", side.values.size()));
+        absl::StrCat("chunk.offset: ", chunk.offset(), ", expected ", side.received));
   }
   const absl::StatusOr<Elements> elements = decoder_.Decode(side.header.data_type(), chunk.data());
   if (!elements.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("chunk.", elements.status().message()));
   }
   const uint64_t size = side.header.samples() * side.header.features();
-  if (elements->size() > size - side.values.size()) {
+  if (elements->size() > size - side.received) {
     return absl::InvalidArgumentError(
         absl::StrCat("chunk.data: goes beyond the ", size, " elements of the matrix"));
   }
@@ -99,40 +158,68 @@ absl::Status ComparisonSession::ReceiveChunk(const v1::ComparisonChunk& chunk) {
   } else {
     add(elements->floats);
   }
+  side.received += elements->size();
+  if (moments_) {
+    AddRows();
+    if ((sides_[0]->values.size() + sides_[1]->values.size()) * sizeof(double) > PendingBytes()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "chunk.side: one side is too far ahead of the other; of more than max_samples = ",
+          limits_.max_samples, " samples the chunks of both sides must alternate"));
+    }
+  }
   return absl::OkStatus();
 }
 
-absl::StatusOr<v1::CompareRepresentationsResponse> ComparisonSession::Finish() const {
+void ComparisonSession::AddRows() {
+  Side& x = *sides_[0];
+  Side& y = *sides_[1];
+  const uint64_t p = x.header.features();
+  const uint64_t q = y.header.features();
+  const uint64_t rows = std::min(x.values.size() / p, y.values.size() / q);
+  if (rows == 0) return;
+  if (x.finite && y.finite) {
+    moments_->Add({x.values.data(), rows * p}, {y.values.data(), rows * q}, rows);
+  }
+  x.values.erase(x.values.begin(), x.values.begin() + static_cast<ptrdiff_t>(rows * p));
+  y.values.erase(y.values.begin(), y.values.begin() + static_cast<ptrdiff_t>(rows * q));
+}
+
+absl::StatusOr<v1::CompareRepresentationsResponse> ComparisonSession::Finish() {
   for (const std::optional<Side>& side : sides_) {
     if (!side) return absl::InvalidArgumentError("header: both sides are required");
     const uint64_t size = side->header.samples() * side->header.features();
-    if (side->values.size() != size) {
+    if (side->received != size) {
       return absl::InvalidArgumentError(
-          absl::StrCat("chunk.data: ", side->values.size(), " of ", size, " elements of ",
+          absl::StrCat("chunk.data: ", side->received, " of ", size, " elements of ",
                        v1::ComparisonSide_Name(side->header.side()), " were sent"));
     }
   }
   const Side& x = *sides_[0];
   const Side& y = *sides_[1];
-  metrics::Result biased = metrics::Undefined::kNonFiniteInput;
-  metrics::Result unbiased = metrics::Undefined::kNonFiniteInput;
   const size_t n = x.header.samples();
-  if (x.finite && y.finite) {
-    const statistics::Gram k = statistics::CentredGram(x.values, n, x.header.features());
-    const statistics::Gram l = statistics::CentredGram(y.values, n, y.header.features());
-    biased = metrics::BiasedCka(k, l);
-    unbiased = metrics::UnbiasedCka(k, l);
+  metrics::Figures figures;
+  if (!x.finite || !y.finite) {
+    metrics::AppendUndefinedSimilarities(options_, Undefined::kNonFiniteInput,
+                                         SimilarityScope::kLayers, {}, &figures);
+  } else if (moments_) {
+    metrics::AppendSimilarities(*moments_, options_, SimilarityScope::kLayers, {}, &figures);
+  } else {
+    metrics::AppendSimilarities(metrics::Prepare(x.values, n, x.header.features(), options_),
+                                metrics::Prepare(y.values, n, y.header.features(), options_),
+                                options_, SimilarityScope::kLayers, {}, &figures);
   }
-  const auto rank = [n](const Side& side) -> metrics::Result {
-    if (!side.finite) return metrics::Undefined::kNonFiniteInput;
-    return metrics::EffectiveRank(side.values, n, side.header.features());
-  };
+  for (const auto& [name, side] : {std::pair{"x", &x}, std::pair{"y", &y}}) {
+    const std::vector<metrics::Label> labels = {{"layer", name}};
+    if (!side->finite) {
+      metrics::AppendUndefinedCollapseFigures(Undefined::kNonFiniteInput, labels, &figures);
+    } else if (moments_) {
+      metrics::AppendUndefinedCollapseFigures(Undefined::kLimit, labels, &figures);
+    } else {
+      metrics::AppendCollapseFigures(side->values, n, side->header.features(), labels, &figures);
+    }
+  }
   v1::CompareRepresentationsResponse response;
-  WriteFigures({{"thermograd_cka_ratio", {}, biased},
-                {"thermograd_cka_unbiased_ratio", {}, unbiased},
-                {"thermograd_effective_rank", {{"layer", "x"}}, rank(x)},
-                {"thermograd_effective_rank", {{"layer", "y"}}, rank(y)}},
-               &response);
+  WriteFigures(figures, &response);
   return response;
 }
 

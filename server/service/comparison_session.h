@@ -8,9 +8,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "metrics/representation_similarity.h"
 #include "service/admission.h"
 #include "service/decode.h"
 #include "service/limits.h"
+#include "statistics/representation_moments.h"
 #include "thermograd/v1/training_analysis_service.pb.h"
 
 namespace thermograd::service {
@@ -24,23 +26,41 @@ class ComparisonSession {
   /// Handles one message; an error ends the call.
   absl::Status Receive(const v1::CompareRepresentationsRequest& request);
 
+  /// True if Receive(request) may take long: a chunk of which moments are summed.
+  bool IsHeavy(const v1::CompareRepresentationsRequest& request) const {
+    return moments_.has_value() && request.has_chunk();
+  }
+
   /// The similarities, once the client has sent everything.
-  absl::StatusOr<v1::CompareRepresentationsResponse> Finish() const;
+  absl::StatusOr<v1::CompareRepresentationsResponse> Finish();
 
  private:
   struct Side {
     v1::ComparisonHeader header;
+    uint64_t received = 0;
+    /// The elements that were received; only those that await the other side's where moments are
+    /// summed.
     std::vector<double> values;
     bool finite = true;
   };
 
+  absl::Status ReceiveOptions(const v1::SimilarityOptions& options);
   absl::Status ReceiveHeader(const v1::ComparisonHeader& header);
   absl::Status ReceiveChunk(const v1::ComparisonChunk& chunk);
+  /// Once both headers are known: decides what is kept, and takes the memory for it.
+  absl::Status Start();
+  /// Most bytes of rows that await the other side's.
+  uint64_t PendingBytes() const;
+  /// Adds to the moments the rows that both sides have.
+  void AddRows();
 
   const Limits limits_;
   Reservation memory_;
   Decoder decoder_;
+  bool has_options_ = false;
+  metrics::SimilarityOptions options_;
   std::array<std::optional<Side>, 2> sides_;
+  std::optional<statistics::CrossMoments> moments_;  // beyond max_samples
 };
 
 }  // namespace thermograd::service

@@ -1,11 +1,13 @@
 #include "service/declaration.h"
 
+#include <optional>
 #include <unordered_set>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "service/label_text.h"
+#include "service/similarity_options.h"
 #include "service/symmetry_analysis.h"
 #include "service/symmetry_declaration.h"
 
@@ -107,6 +109,11 @@ class Checker {
         spectrum == 0 ? limits_.default_spectrum_every_steps : spectrum;
     const uint32_t every = spec_.reporting().report_every_steps();
     declaration_.report_every_steps = every == 0 ? 1 : every;
+    absl::StatusOr<metrics::SimilarityOptions> similarity =
+        CheckSimilarityOptions("run_spec.reporting.similarity", spec_.reporting().similarity(),
+                               DefaultSimilaritiesOfRuns(), limits_);
+    if (!similarity.ok()) return similarity.status();
+    declaration_.similarity = *std::move(similarity);
     if (spec_.has_resume_after_step()) {
       declaration_.resume_after_step = spec_.resume_after_step();
     }
@@ -245,6 +252,25 @@ class Checker {
     return absl::OkStatus();
   }
 
+  // A matrix with one row (dimension 0) or column (dimension 1) a feature of the layer.
+  absl::Status CheckLayerWeight(const std::string& field, uint32_t id, uint64_t width,
+                                size_t dimension, std::optional<size_t>* weight) {
+    const auto found = declaration_.parameter_of_id.find(id);
+    if (found == declaration_.parameter_of_id.end()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(field, ": ", id, " is no id of run_spec.parameters"));
+    }
+    DeclaredParameter& parameter = declaration_.parameters[found->second];
+    if (parameter.shape.size() != 2 || parameter.shape[dimension] != width) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(field, ": '", parameter.name, "' must be a matrix with ", width,
+                       dimension == 0 ? " rows" : " columns", ", one a feature of the layer"));
+    }
+    parameter.in_alignment = true;
+    *weight = found->second;
+    return absl::OkStatus();
+  }
+
   absl::Status CheckLayers() {
     if (absl::Status status = CheckCount("layers", spec_.layers_size(), limits_.max_layers);
         !status.ok()) {
@@ -261,7 +287,9 @@ class Checker {
         return absl::InvalidArgumentError(absl::StrCat(field, ".width: ", layer.width(),
                                                        ", must be 1 to ", limits_.max_elements));
       }
-      DeclaredLayer declared{.name = layer.name(), .width = layer.width(), .probe_set = {}};
+      DeclaredLayer declared;
+      declared.name = layer.name();
+      declared.width = layer.width();
       if (!layer.probe_set().empty()) {
         for (size_t s = 0; s < declaration_.probe_sets.size(); ++s) {
           if (declaration_.probe_sets[s].name == layer.probe_set()) declared.probe_set = s;
@@ -271,6 +299,15 @@ class Checker {
               absl::StrCat(field, ".probe_set: names no entry of run_spec.probe_sets"));
         }
       }
+      if (layer.has_weight_id()) {
+        status = CheckLayerWeight(field + ".weight_id", layer.weight_id(), layer.width(), 0,
+                                  &declared.weight);
+      }
+      if (status.ok() && layer.has_reader_weight_id()) {
+        status = CheckLayerWeight(field + ".reader_weight_id", layer.reader_weight_id(),
+                                  layer.width(), 1, &declared.reader_weight);
+      }
+      if (!status.ok()) return status;
       declaration_.layer_of_id[layer.id()] = declaration_.layers.size();
       declaration_.layers.push_back(std::move(declared));
     }

@@ -32,6 +32,11 @@ struct Limits {
   uint32_t default_spectrum_every_steps = 100;
   /// Other runs' layers that one step of a layer is compared with.
   uint32_t max_cross_run_pairs = 256;
+  /// Permutations of one calibrated similarity.
+  uint32_t max_permutations = 1000;
+  /// Products of kernel elements that the permutations of one step may need: some seconds of one
+  /// core.
+  uint64_t max_permutation_products = uint64_t{1} << 33;
 };
 
 }  // namespace thermograd::service

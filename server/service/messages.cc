@@ -35,6 +35,8 @@ v1::UndefinedReason ToProto(metrics::Undefined reason) {
       return v1::UNDEFINED_REASON_NO_WEIGHT_DECAY;
     case metrics::Undefined::kNotConverged:
       return v1::UNDEFINED_REASON_NOT_CONVERGED;
+    case metrics::Undefined::kDifferentOptions:
+      return v1::UNDEFINED_REASON_DIFFERENT_OPTIONS;
   }
   return v1::UNDEFINED_REASON_UNSPECIFIED;
 }

@@ -11,7 +11,7 @@ void ProbeBoard::Erase(std::list<Item>::iterator item) {
 }
 
 void ProbeBoard::Put(ProbeEntry entry, Clock::time_point now) {
-  const uint64_t bytes = entry.gram->values.size() * sizeof(double);
+  const uint64_t bytes = entry.representation->Bytes();
   const std::lock_guard lock(mutex_);
   const auto same = std::find_if(items_.begin(), items_.end(), [&](const Item& item) {
     return item.entry.probe_set == entry.probe_set && item.entry.run == entry.run &&

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "statistics/representation.h"
+#include "metrics/representation_similarity.h"
 
 namespace thermograd::service {
 
@@ -20,7 +20,7 @@ struct ProbeEntry {
   std::string fingerprint;
   std::string run;
   std::string layer;
-  std::shared_ptr<const statistics::Gram> gram;
+  std::shared_ptr<const metrics::Representation> representation;
 };
 
 /// The latest representations of probe sets, by which runs are compared while they train. Soft

@@ -3,133 +3,360 @@
 #include <algorithm>
 #include <utility>
 
-#include "metrics/representation_similarity.h"
+#include "metrics/canonical_alignment.h"
+#include "metrics/cka.h"
+#include "metrics/representation_collapse.h"
 
 namespace thermograd::service {
 
 using metrics::Figures;
+using metrics::Label;
+using metrics::Similarity;
+using metrics::SimilarityOptions;
+using metrics::SimilarityScope;
 using metrics::Undefined;
 
-struct RepresentationAnalysis::Representation {
+struct RepresentationAnalysis::Layer {
   const LayerActivations* activations;
-  std::shared_ptr<const statistics::Gram> gram;
-  std::vector<statistics::Gram> batches;  // Gram matrices of the microbatches, if there are several
+  std::shared_ptr<const metrics::Representation> representation;
+  std::vector<statistics::Gram> batches;  // Gram matrices of the microbatches of a training batch
 };
 
-void RepresentationAnalysis::AddStep(std::span<const LayerActivations> layers, Figures* figures,
+namespace {
+
+constexpr const char* kMaximumNames[] = {"thermograd_cross_run_maximum_cka_ratio",
+                                         "thermograd_cross_run_maximum_cka_calibrated_ratio",
+                                         "thermograd_cross_run_maximum_cka_p_value_ratio"};
+
+SimilarityOptions Without(Similarity similarity, SimilarityOptions options) {
+  std::erase(options.chosen, similarity);
+  return options;
+}
+
+SimilarityOptions Only(Similarity similarity, SimilarityOptions options) {
+  options.chosen = {similarity};
+  return options;
+}
+
+// The similarities of the pair; where `options` leave the calibrated ones out, these are undefined
+// by a limit.
+void AppendWithin(const SimilarityOptions& options, const metrics::Representation& x,
+                  const metrics::Representation& y, SimilarityScope scope,
+                  const std::vector<Label>& labels, Figures* figures) {
+  metrics::AppendSimilarities(x, y, options, scope, labels, figures);
+  if (x.options.Has(Similarity::kCkaCalibrated) && !options.Has(Similarity::kCkaCalibrated)) {
+    metrics::AppendUndefinedSimilarities(Only(Similarity::kCkaCalibrated, options),
+                                         Undefined::kLimit, scope, labels, figures);
+  }
+}
+
+std::optional<Undefined> UndefinedIf(const LayerActivations& layer) {
+  if (!layer.complete) return Undefined::kMissingTensor;
+  if (layer.non_finite.any()) return Undefined::kNonFiniteInput;
+  return std::nullopt;
+}
+
+// The transpose of a matrix with `columns` columns.
+std::vector<double> Transposed(const std::vector<double>& matrix, size_t columns) {
+  const size_t rows = matrix.size() / columns;
+  std::vector<double> transposed(matrix.size());
+  for (size_t i = 0; i < rows; ++i) {
+    for (size_t j = 0; j < columns; ++j) transposed[j * rows + i] = matrix[i * columns + j];
+  }
+  return transposed;
+}
+
+}  // namespace
+
+void RepresentationAnalysis::AddStep(std::span<const LayerActivations> layers,
+                                     std::span<const TensorElements> weights, Figures* figures,
                                      std::vector<AnalysisNotice>* notices) {
-  std::vector<Representation> representations;
+  permutation_products_ = 0;
+  std::vector<Layer> usable;
   for (const LayerActivations& activations : layers) {
-    const DeclaredLayer& layer = declaration_.layers[activations.layer];
-    const std::vector<metrics::Label> labels = {{"layer", layer.name}};
-    if (!activations.complete || activations.non_finite.any()) {
-      figures->push_back(
-          {"thermograd_effective_rank", labels,
-           activations.complete ? Undefined::kNonFiniteInput : Undefined::kMissingTensor});
+    const DeclaredLayer& declared = declaration_.layers[activations.layer];
+    const std::vector<Label> labels = {{"layer", declared.name}};
+    Align(activations, weights, figures);
+    if (const auto undefined = UndefinedIf(activations)) {
+      metrics::AppendUndefinedCollapseFigures(*undefined, labels, figures);
       continue;
     }
-    const size_t rows = activations.values.size() / layer.width;
-    Representation representation{.activations = &activations, .gram = nullptr, .batches = {}};
-    representation.gram = std::make_shared<const statistics::Gram>(
-        statistics::CentredGram(activations.values, rows, layer.width));
-    if (activations.batch_rows.size() > 1) {
+    const size_t rows = activations.values.size() / declared.width;
+    metrics::AppendCollapseFigures(activations.values, rows, declared.width, labels, figures);
+    Layer layer{.activations = &activations, .representation = nullptr, .batches = {}};
+    layer.representation = std::make_shared<const metrics::Representation>(
+        metrics::Prepare(activations.values, rows, declared.width, declaration_.similarity));
+    if (!declared.probe_set) {
       const double* batch = activations.values.data();
       for (const size_t batch_rows : activations.batch_rows) {
-        const size_t elements = batch_rows * layer.width;
-        representation.batches.push_back(
-            statistics::CentredGram({batch, elements}, batch_rows, layer.width));
+        const size_t elements = batch_rows * declared.width;
+        layer.batches.push_back(
+            statistics::CentredGram({batch, elements}, batch_rows, declared.width));
         batch += elements;
       }
     }
-    figures->push_back({"thermograd_effective_rank", labels,
-                        metrics::EffectiveRank(activations.values, rows, layer.width)});
-    if (layer.probe_set) {
-      CompareWithOtherRuns(activations.layer, representation.gram, figures, notices);
-    }
-    representations.push_back(std::move(representation));
+    usable.push_back(std::move(layer));
   }
-  for (size_t a = 0; a < representations.size(); ++a) {
-    for (size_t b = a + 1; b < representations.size(); ++b) {
-      Compare(representations[a], representations[b], figures);
+
+  // Layers that saw the same samples, in the order of the declaration's probe sets.
+  size_t pairs = 0;
+  size_t samples = 0;
+  const auto comparable = [this](const Layer& x, const Layer& y) {
+    return declaration_.layers[x.activations->layer].probe_set ==
+           declaration_.layers[y.activations->layer].probe_set;
+  };
+  for (size_t a = 0; a < usable.size(); ++a) {
+    for (size_t b = a + 1; b < usable.size(); ++b) {
+      if (comparable(usable[a], usable[b])) ++pairs;
+    }
+    samples = std::max(samples, usable[a].representation->samples);
+  }
+  const SimilarityOptions options =
+      MayPermute(pairs, samples, notices)
+          ? declaration_.similarity
+          : Without(Similarity::kCkaCalibrated, declaration_.similarity);
+  for (size_t a = 0; a < usable.size(); ++a) {
+    for (size_t b = a + 1; b < usable.size(); ++b) {
+      if (comparable(usable[a], usable[b])) Compare(usable[a], usable[b], options, figures);
+    }
+  }
+  for (const Layer& layer : usable) {
+    if (declaration_.layers[layer.activations->layer].probe_set) {
+      CompareWithEarlierSteps(layer, figures, notices);
+    }
+  }
+  for (size_t set = 0; set < declaration_.probe_sets.size(); ++set) {
+    std::vector<Layer> of_set;
+    for (const Layer& layer : usable) {
+      if (declaration_.layers[layer.activations->layer].probe_set == set) of_set.push_back(layer);
+    }
+    if (!of_set.empty()) CompareWithOtherRuns(of_set, set, figures, notices);
+  }
+}
+
+bool RepresentationAnalysis::MayPermute(size_t pairs, size_t samples,
+                                        std::vector<AnalysisNotice>* notices) {
+  if (!declaration_.similarity.Has(Similarity::kCkaCalibrated)) return true;
+  // One more than the permutations: the order as it is.
+  const uint64_t products = pairs * (declaration_.similarity.permutations + 1) * samples * samples;
+  if (products <= limits_.max_permutation_products - permutation_products_) {
+    permutation_products_ += products;
+    return true;
+  }
+  if (!told_of_permutations_) {
+    told_of_permutations_ = true;
+    notices->push_back({AnalysisNotice::Kind::kDropped,
+                        "Calibrated CKA of " + std::to_string(pairs) + " pairs of " +
+                            std::to_string(samples) + " samples with " +
+                            std::to_string(declaration_.similarity.permutations) +
+                            " permutations goes beyond max_permutation_products = " +
+                            std::to_string(limits_.max_permutation_products) +
+                            " a step: declare fewer permutations, layers or samples."});
+  }
+  return false;
+}
+
+void RepresentationAnalysis::Align(const LayerActivations& layer,
+                                   std::span<const TensorElements> weights,
+                                   Figures* figures) const {
+  const DeclaredLayer& declared = declaration_.layers[layer.layer];
+  const size_t width = declared.width;
+  const auto cosine = [&](const char* name, std::vector<Label> labels,
+                          std::optional<Undefined> undefined, const metrics::NeuronVectors& a,
+                          const metrics::NeuronVectors& b) {
+    figures->push_back(
+        {name, std::move(labels),
+         undefined ? metrics::Result(*undefined) : metrics::SecondMomentCosine(a, b, width)});
+  };
+  const auto vectors = [width](std::span<const double> values) {
+    return metrics::NeuronVectors{.values = values, .rows = values.size() / width};
+  };
+  const metrics::NeuronVectors h = vectors(layer.values);
+  const std::optional<Undefined> h_undefined = UndefinedIf(layer);
+  const metrics::NeuronVectors g =
+      layer.gradient ? vectors(layer.gradient->values) : metrics::NeuronVectors{};
+  const std::optional<Undefined> g_undefined =
+      layer.gradient ? UndefinedIf(*layer.gradient) : Undefined::kMissingTensor;
+  if (layer.gradient) {
+    cosine("thermograd_alignment_representation_gradient_ratio", {{"layer", declared.name}},
+           h_undefined ? h_undefined : g_undefined, h, g);
+  }
+  for (const bool forward : {true, false}) {
+    const std::optional<size_t> parameter = forward ? declared.weight : declared.reader_weight;
+    if (!parameter) continue;
+    const TensorElements& weight = weights[*parameter];
+    std::vector<double> transposed;
+    metrics::NeuronVectors w;
+    if (!weight.undefined) {
+      // WW' is the second moment of the columns of W.
+      if (forward) {
+        transposed = Transposed(weight.values, declaration_.parameters[*parameter].shape[1]);
+      }
+      w = vectors(forward ? transposed : weight.values);
+    }
+    const std::vector<Label> labels = {{"layer", declared.name},
+                                       {"direction", forward ? "forward" : "backward"}};
+    cosine("thermograd_alignment_representation_weight_ratio", labels,
+           h_undefined ? h_undefined : weight.undefined, h, w);
+    if (layer.gradient) {
+      cosine("thermograd_alignment_gradient_weight_ratio", labels,
+             g_undefined ? g_undefined : weight.undefined, g, w);
     }
   }
 }
 
-void RepresentationAnalysis::Compare(const Representation& x, const Representation& y,
-                                     Figures* figures) {
+void RepresentationAnalysis::Compare(const Layer& x, const Layer& y,
+                                     const SimilarityOptions& options, Figures* figures) {
   const DeclaredLayer& layer = declaration_.layers[x.activations->layer];
   const DeclaredLayer& other = declaration_.layers[y.activations->layer];
-  if (layer.probe_set != other.probe_set) return;
-  const std::vector<metrics::Label> labels = {{"layer", layer.name}, {"other", other.name}};
+  const std::vector<Label> labels = {{"layer", layer.name}, {"other", other.name}};
   if (x.activations->batch_rows != y.activations->batch_rows) {
-    for (const char* name : {"thermograd_cka_ratio", "thermograd_cka_unbiased_ratio",
-                             "thermograd_cka_minibatch_ratio"}) {
-      figures->push_back({name, labels, Undefined::kDifferentSamples});
-    }
+    metrics::AppendUndefinedSimilarities(declaration_.similarity, Undefined::kDifferentSamples,
+                                         SimilarityScope::kLayers, labels, figures);
+    figures->push_back({"thermograd_cka_minibatch_ratio", labels, Undefined::kDifferentSamples});
     return;
   }
-  figures->push_back({"thermograd_cka_ratio", labels, metrics::BiasedCka(*x.gram, *y.gram)});
-  figures->push_back(
-      {"thermograd_cka_unbiased_ratio", labels, metrics::UnbiasedCka(*x.gram, *y.gram)});
+  AppendWithin(options, *x.representation, *y.representation, SimilarityScope::kLayers, labels,
+               figures);
   // A probe set has no minibatches.
-  if (layer.probe_set) return;
+  if (!layer.probe_set) CompareMinibatches(x, y, labels, figures);
+}
+
+void RepresentationAnalysis::CompareMinibatches(const Layer& x, const Layer& y,
+                                                const std::vector<Label>& labels,
+                                                Figures* figures) {
   statistics::HsicSums sums;
-  bool enough = true;
-  const size_t batches = std::max<size_t>(x.batches.size(), 1);
-  for (size_t m = 0; m < batches && enough; ++m) {
-    const statistics::Gram& k = x.batches.empty() ? *x.gram : x.batches[m];
-    const statistics::Gram& l = y.batches.empty() ? *y.gram : y.batches[m];
-    enough = k.n >= 4;
-    if (enough) sums.Merge(statistics::UnbiasedHsic(k, l));
+  for (size_t m = 0; m < x.batches.size(); ++m) {
+    const statistics::Gram& k = x.batches[m];
+    const statistics::Gram& l = y.batches[m];
+    if (k.n < 4) {
+      figures->push_back({"thermograd_cka_minibatch_ratio", labels, Undefined::kTooFewSamples});
+      return;
+    }
+    sums.Merge({.xy = statistics::UnbiasedHsic(k, l),
+                .xx = statistics::UnbiasedHsic(k, k),
+                .yy = statistics::UnbiasedHsic(l, l)});
   }
-  if (!enough) {
-    figures->push_back({"thermograd_cka_minibatch_ratio", labels, Undefined::kTooFewSamples});
-    return;
-  }
-  auto& window = minibatch_windows_
-                     .try_emplace({x.activations->layer, y.activations->layer},
-                                  declaration_.window_steps)
-                     .first->second;
+  auto& window =
+      minibatch_windows_
+          .try_emplace({x.activations->layer, y.activations->layer}, declaration_.window_steps)
+          .first->second;
   window.Push(sums);
   statistics::HsicSums total;
   for (const statistics::HsicSums& entry : window.entries()) total.Merge(entry);
   figures->push_back({"thermograd_cka_minibatch_ratio", labels, metrics::Cka(total)});
 }
 
-void RepresentationAnalysis::CompareWithOtherRuns(
-    size_t layer, const std::shared_ptr<const statistics::Gram>& gram, Figures* figures,
-    std::vector<AnalysisNotice>* notices) {
-  const DeclaredProbeSet& set = declaration_.probe_sets[*declaration_.layers[layer].probe_set];
-  const std::string& name = declaration_.layers[layer].name;
-  uint32_t pairs = 0;
-  for (const ProbeEntry& other : probes_->Others(set.name, declaration_.run)) {
-    const std::vector<metrics::Label> labels = {
-        {"layer", name}, {"other_run", other.run}, {"other_layer", other.layer}};
-    metrics::Result biased = Undefined::kDifferentSamples;
-    metrics::Result unbiased = Undefined::kDifferentSamples;
-    if (other.fingerprint == set.fingerprint && other.gram->n == gram->n) {
-      if (pairs++ < max_cross_run_pairs_) {
-        biased = metrics::BiasedCka(*gram, *other.gram);
-        unbiased = metrics::UnbiasedCka(*gram, *other.gram);
-      } else {
-        biased = unbiased = Undefined::kLimit;
-      }
-    } else if (std::string& told = refused_fingerprints_[other.run];
-               told != other.fingerprint || told.empty()) {
-      told = other.fingerprint;
-      notices->push_back({AnalysisNotice::Kind::kNotComparable,
-                          "Run '" + other.run +
-                              "' has another fingerprint or number of samples for probe set '" +
-                              set.name + "': the runs are not compared."});
+void RepresentationAnalysis::CompareWithEarlierSteps(const Layer& layer, Figures* figures,
+                                                     std::vector<AnalysisNotice>* notices) {
+  const std::string& name = declaration_.layers[layer.activations->layer].name;
+  References& references = references_[layer.activations->layer];
+  // A permutation test of a layer against itself answers no question.
+  const SimilarityOptions options = Without(Similarity::kCkaCalibrated, declaration_.similarity);
+  for (const auto& [reference, earlier] :
+       {std::pair{"first", references.first}, std::pair{"previous", references.previous}}) {
+    const std::vector<Label> labels = {{"layer", name}, {"reference", reference}};
+    if (earlier == nullptr) {
+      metrics::AppendUndefinedSimilarities(
+          options, references.refused ? Undefined::kLimit : Undefined::kNoEarlierStep,
+          SimilarityScope::kEarlierStep, labels, figures);
+    } else {
+      metrics::AppendSimilarities(*layer.representation, *earlier, options,
+                                  SimilarityScope::kEarlierStep, labels, figures);
     }
-    figures->push_back({"thermograd_cross_run_cka_ratio", labels, biased});
-    figures->push_back({"thermograd_cross_run_cka_unbiased_ratio", labels, unbiased});
   }
-  probes_->Put({.probe_set = set.name,
-                .fingerprint = set.fingerprint,
-                .run = declaration_.run,
-                .layer = name,
-                .gram = gram});
+  if (references.memory == nullptr) {
+    auto memory = std::make_unique<Reservation>(admission_);
+    if (!memory->Take(2 * layer.representation->Bytes())) {
+      if (!references.refused) {
+        references.refused = true;
+        notices->push_back({AnalysisNotice::Kind::kDropped,
+                            "Layer '" + name +
+                                "' is not compared with its earlier steps: max_memory_bytes = " +
+                                std::to_string(admission_->max_bytes()) + " is used up."});
+      }
+      return;
+    }
+    references.memory = std::move(memory);
+    references.first = layer.representation;
+  }
+  references.previous = layer.representation;
+}
+
+void RepresentationAnalysis::CompareWithOtherRuns(std::span<const Layer> layers, size_t probe_set,
+                                                  Figures* figures,
+                                                  std::vector<AnalysisNotice>* notices) {
+  const DeclaredProbeSet& set = declaration_.probe_sets[probe_set];
+  const size_t samples = layers.front().representation->samples;
+  const bool calibrate = declaration_.similarity.Has(Similarity::kCkaCalibrated);
+  std::map<std::string, std::vector<ProbeEntry>> others;
+  for (ProbeEntry& entry : probes_->Others(set.name, declaration_.run)) {
+    others[entry.run].push_back(std::move(entry));
+  }
+  std::vector<uint32_t> compared(layers.size());
+  for (const auto& [run, entries] : others) {
+    std::vector<metrics::CkaSide> y;
+    for (const ProbeEntry& entry : entries) {
+      const metrics::KernelGram& linear = entry.representation->linear;
+      if (entry.fingerprint == set.fingerprint && linear.gram.n == samples) {
+        y.push_back({&linear.gram, linear.biased_hsic});
+      } else if (std::string& told = refused_fingerprints_[run];
+                 told != entry.fingerprint || told.empty()) {
+        told = entry.fingerprint;
+        notices->push_back({AnalysisNotice::Kind::kNotComparable,
+                            "Run '" + run +
+                                "' has another fingerprint or number of samples for probe set '" +
+                                set.name + "': the runs are not compared."});
+      }
+    }
+    // Each pair by itself, and once more for the maximum.
+    const bool may_permute =
+        y.empty() || MayPermute(2 * layers.size() * y.size(), samples, notices);
+    const SimilarityOptions options =
+        may_permute ? declaration_.similarity
+                    : Without(Similarity::kCkaCalibrated, declaration_.similarity);
+    std::vector<metrics::CkaSide> x;
+    for (size_t i = 0; i < layers.size(); ++i) {
+      const metrics::Representation& representation = *layers[i].representation;
+      x.push_back({&representation.linear.gram, representation.linear.biased_hsic});
+      for (const ProbeEntry& entry : entries) {
+        const std::vector<Label> labels = {
+            {"layer", declaration_.layers[layers[i].activations->layer].name},
+            {"other_run", run},
+            {"other_layer", entry.layer}};
+        Undefined reason = Undefined::kDifferentSamples;
+        if (entry.fingerprint == set.fingerprint && entry.representation->samples == samples) {
+          if (compared[i]++ < limits_.max_cross_run_pairs) {
+            AppendWithin(options, representation, *entry.representation, SimilarityScope::kRuns,
+                         labels, figures);
+            continue;
+          }
+          reason = Undefined::kLimit;
+        }
+        metrics::AppendUndefinedSimilarities(declaration_.similarity, reason,
+                                             SimilarityScope::kRuns, labels, figures);
+      }
+    }
+    if (!calibrate) continue;
+    metrics::Calibration maximum{Undefined::kLimit, Undefined::kLimit, Undefined::kLimit};
+    if (y.empty()) {
+      maximum = {Undefined::kDifferentSamples, Undefined::kDifferentSamples,
+                 Undefined::kDifferentSamples};
+    } else if (may_permute) {
+      maximum = metrics::CalibrateMaximumCka(x, y, declaration_.similarity.permutations);
+    }
+    const std::vector<Label> labels = {{"probe_set", set.name}, {"other_run", run}};
+    figures->push_back({kMaximumNames[0], labels, maximum.maximum});
+    figures->push_back({kMaximumNames[1], labels, maximum.calibrated});
+    figures->push_back({kMaximumNames[2], labels, maximum.p_value});
+  }
+  for (const Layer& layer : layers) {
+    probes_->Put({.probe_set = set.name,
+                  .fingerprint = set.fingerprint,
+                  .run = declaration_.run,
+                  .layer = declaration_.layers[layer.activations->layer].name,
+                  .representation = layer.representation});
+  }
 }
 
 }  // namespace thermograd::service

@@ -11,6 +11,9 @@
 #include <vector>
 
 #include "metrics/figure.h"
+#include "metrics/representation_similarity.h"
+#include "service/admission.h"
+#include "service/limits.h"
 #include "service/probe_board.h"
 #include "service/run_declaration.h"
 #include "service/step.h"
@@ -19,33 +22,55 @@
 
 namespace thermograd::service {
 
-/// The representations of one run over its steps: layer against layer, and against other runs by
-/// way of the probe board.
+/// The representations of one run over its steps: layer against layer, against itself at earlier
+/// steps, against its weights and gradients, and against other runs by way of the probe board.
 class RepresentationAnalysis {
  public:
-  /// `declaration` and `probes` outlive this. A layer is compared with at most
-  /// `max_cross_run_pairs` layers of other runs in a step.
-  RepresentationAnalysis(const RunDeclaration& declaration, uint32_t max_cross_run_pairs,
-                         ProbeBoard* probes)
-      : declaration_(declaration), max_cross_run_pairs_(max_cross_run_pairs), probes_(probes) {}
+  /// `declaration`, `admission` and `probes` outlive this.
+  RepresentationAnalysis(const RunDeclaration& declaration, const Limits& limits,
+                         Admission* admission, ProbeBoard* probes)
+      : declaration_(declaration),
+        limits_(limits),
+        admission_(admission),
+        probes_(probes),
+        references_(declaration.layers.size()) {}
 
   /// Appends the figures of the layers whose activations came in one step, which is the rule for
-  /// none: probes come every n-th step.
-  void AddStep(std::span<const LayerActivations> layers, metrics::Figures* figures,
-               std::vector<AnalysisNotice>* notices);
+  /// none: probes come every n-th step. `weights` has an entry for each parameter.
+  void AddStep(std::span<const LayerActivations> layers, std::span<const TensorElements> weights,
+               metrics::Figures* figures, std::vector<AnalysisNotice>* notices);
 
  private:
-  struct Representation;
+  struct Layer;
+  /// What is kept of a layer of a probe set for the steps that follow. `first` is the first step of
+  /// the stream; `memory` is what both hold, and null where it was refused.
+  struct References {
+    std::shared_ptr<const metrics::Representation> first;
+    std::shared_ptr<const metrics::Representation> previous;
+    std::unique_ptr<Reservation> memory;
+    bool refused = false;
+  };
 
-  void Compare(const Representation& x, const Representation& y, metrics::Figures* figures);
-  void CompareWithOtherRuns(size_t layer, const std::shared_ptr<const statistics::Gram>& gram,
+  void Align(const LayerActivations& layer, std::span<const TensorElements> weights,
+             metrics::Figures* figures) const;
+  void Compare(const Layer& x, const Layer& y, const metrics::SimilarityOptions& options,
+               metrics::Figures* figures);
+  void CompareMinibatches(const Layer& x, const Layer& y, const std::vector<metrics::Label>& labels,
+                          metrics::Figures* figures);
+  void CompareWithEarlierSteps(const Layer& layer, metrics::Figures* figures,
+                               std::vector<AnalysisNotice>* notices);
+  void CompareWithOtherRuns(std::span<const Layer> layers, size_t probe_set,
                             metrics::Figures* figures, std::vector<AnalysisNotice>* notices);
+  bool MayPermute(size_t pairs, size_t samples, std::vector<AnalysisNotice>* notices);
 
   const RunDeclaration& declaration_;
-  const uint32_t max_cross_run_pairs_;
+  const Limits limits_;
+  Admission* const admission_;
   ProbeBoard* const probes_;
-  std::map<std::pair<size_t, size_t>, statistics::Window<statistics::HsicSums>>
-      minibatch_windows_;
+  std::vector<References> references_;  // by layer
+  uint64_t permutation_products_ = 0;   // of the open step
+  bool told_of_permutations_ = false;
+  std::map<std::pair<size_t, size_t>, statistics::Window<statistics::HsicSums>> minibatch_windows_;
   std::map<std::string, std::string> refused_fingerprints_;
 };
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "metrics/optimizer.h"
+#include "metrics/representation_similarity.h"
 #include "statistics/symmetry.h"
 
 namespace thermograd::service {
@@ -35,6 +36,8 @@ struct DeclaredParameter {
   uint32_t replicas = 1;
   /// A symmetry needs its gradient and weights element by element.
   bool in_symmetry = false;
+  /// A layer is compared with its weights element by element.
+  bool in_alignment = false;
 };
 
 struct DeclaredLayer {
@@ -42,6 +45,9 @@ struct DeclaredLayer {
   size_t width = 0;
   /// Index into RunDeclaration::probe_sets; absent: training batches.
   std::optional<size_t> probe_set;
+  /// Indices into RunDeclaration::parameters: width x in and out x width.
+  std::optional<size_t> weight;
+  std::optional<size_t> reader_weight;
 };
 
 struct DeclaredProbeSet {
@@ -102,6 +108,7 @@ struct RunDeclaration {
   uint64_t max_spectrum_rows = 0;
   uint32_t report_every_steps = 1;
   std::optional<uint64_t> resume_after_step;
+  metrics::SimilarityOptions similarity;
   std::vector<DeclaredParameter> parameters;
   std::vector<DeclaredLayer> layers;
   std::vector<DeclaredProbeSet> probe_sets;

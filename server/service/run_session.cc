@@ -144,7 +144,7 @@ absl::Status RunSession::ReceiveRunSpec(const v1::RunSpec& spec,
   }
   declaration_ = *std::move(declaration);
   last_step_ = declaration_->resume_after_step;
-  representations_.emplace(*declaration_, environment_.limits.max_cross_run_pairs,
+  representations_.emplace(*declaration_, environment_.limits, environment_.admission,
                            environment_.probes);
   ticket_ = group_->Enter(*declaration_);
   stream_ = environment_.runs->Open(declaration_->run, declaration_->rank, declaration_->world_size,
@@ -247,13 +247,17 @@ absl::Status RunSession::ReceiveChunk(const v1::TensorChunk& chunk) {
   }
   if (elements->size() == 0) return absl::InvalidArgumentError("chunk.data: must not be empty");
   ++environment_.counters->chunks;
-  if (chunk.kind() == v1::TENSOR_KIND_ACTIVATION) return ReceiveActivations(chunk, *elements);
+  if (chunk.kind() == v1::TENSOR_KIND_ACTIVATION ||
+      chunk.kind() == v1::TENSOR_KIND_ACTIVATION_GRADIENT) {
+    return ReceiveActivations(chunk, *elements);
+  }
   if (!IsParameterKind(*declaration_, chunk.kind())) {
     return absl::InvalidArgumentError(absl::StrCat(
         "chunk.kind: ",
         v1::TensorKind_IsValid(chunk.kind()) ? v1::TensorKind_Name(chunk.kind())
                                              : absl::StrCat(static_cast<int>(chunk.kind())),
-        " is none of GRADIENT, WEIGHT, ACTIVATION and run_spec.parameter_kinds"));
+        " is none of GRADIENT, WEIGHT, ACTIVATION, ACTIVATION_GRADIENT and "
+        "run_spec.parameter_kinds"));
   }
   const absl::StatusOr<size_t> parameter = ParameterOf(chunk);
   if (!parameter.ok()) return parameter.status();
@@ -330,8 +334,10 @@ absl::Status RunSession::ReceiveTensor(const v1::TensorChunk& chunk, size_t inde
       factor = 1 / step_->loss_scale;
   }
   if (!*tensor) {
-    if (absl::Status status =
-            TakeMemory(keep_values ? parameter.shard_elements * sizeof(double) : 0);
+    // A layer's analysis works on copies of its weights: as they are, transposed and scaled.
+    const bool is_aligned = chunk.kind() == v1::TENSOR_KIND_WEIGHT && parameter.in_alignment;
+    const uint64_t copies = (keep_values ? 1u : 0u) + (is_aligned ? 3u : 0u);
+    if (absl::Status status = TakeMemory(copies * parameter.shard_elements * sizeof(double));
         !status.ok()) {
       return status;
     }
@@ -360,7 +366,9 @@ absl::Status RunSession::ReceiveActivations(const v1::TensorChunk& chunk,
         absl::StrCat("chunk.tensor_id: ", chunk.tensor_id(), " is no declared layer"));
   }
   const DeclaredLayer& layer = declaration_->layers[found->second];
-  LayerStep& state = step_->layers[found->second];
+  const bool is_gradient = chunk.kind() == v1::TENSOR_KIND_ACTIVATION_GRADIENT;
+  LayerStep& layer_step = step_->layers[found->second];
+  LayerTensor& state = is_gradient ? layer_step.gradient : layer_step.activations;
   if (absl::Status status = CheckType(layer.name, chunk, &state.type); !status.ok()) return status;
   if (chunk.shape_size() == 0) {
     return absl::InvalidArgumentError("chunk.shape: required for activations, samples first");
@@ -376,11 +384,11 @@ absl::Status RunSession::ReceiveActivations(const v1::TensorChunk& chunk,
                                                    absl::StrJoin(chunk.shape(), ","), "] for '",
                                                    layer.name, "' of width ", layer.width));
   }
-  if (!state.activations) {
-    state.activations = LayerActivations{};
-    state.activations->layer = found->second;
+  if (!state.received) {
+    state.received = LayerActivations{};
+    state.received->layer = found->second;
   }
-  LayerActivations& activations = *state.activations;
+  LayerActivations& activations = *state.received;
   const uint32_t batches = layer.probe_set ? 1 : step_->microbatches;
   const bool starts = state.next_element == 0;
   const size_t batch = activations.batch_rows.size() - (starts ? 0 : 1);
@@ -403,10 +411,17 @@ absl::Status RunSession::ReceiveActivations(const v1::TensorChunk& chunk,
                                                        layer.name, "', the limit max_samples is ",
                                                        environment_.limits.max_samples));
     }
-    // The values and the Gram matrix that will be made of them, the microbatches' included.
-    if (absl::Status status =
-            TakeMemory((samples * layer.width + 2 * rows * rows) * sizeof(double));
-        !status.ok()) {
+    // The values and what will be made of them, the microbatches' Gram matrices included.
+    uint64_t bytes = samples * layer.width * sizeof(double);
+    if (!is_gradient) {
+      bytes += samples * samples * sizeof(double);
+      const uint64_t taken =
+          rows == samples
+              ? 0
+              : metrics::PreparationBytes(rows - samples, layer.width, declaration_->similarity);
+      bytes += metrics::PreparationBytes(rows, layer.width, declaration_->similarity) - taken;
+    }
+    if (absl::Status status = TakeMemory(bytes); !status.ok()) {
       return status;
     }
     activations.batch_rows.push_back(samples);
@@ -508,8 +523,13 @@ void RunSession::CountNonFinite(std::vector<v1::StreamRunResponse>* responses) {
     }
   }
   for (size_t i = 0; i < step_->layers.size(); ++i) {
-    if (step_->layers[i].activations) {
-      count(declaration_->layers[i].name, "activations", step_->layers[i].activations->non_finite);
+    const LayerStep& state = step_->layers[i];
+    const std::string& name = declaration_->layers[i].name;
+    if (state.activations.received) {
+      count(name, "activations", state.activations.received->non_finite);
+    }
+    if (state.gradient.received) {
+      count(name, "activation gradients", state.gradient.received->non_finite);
     }
   }
 }
@@ -518,10 +538,28 @@ void RunSession::AnalyzeRepresentations(Figures* figures,
                                         std::vector<v1::StreamRunResponse>* responses) {
   std::vector<LayerActivations> layers;
   for (LayerStep& state : step_->layers) {
-    if (state.activations) layers.push_back(*std::move(state.activations));
+    if (!state.activations.received) continue;
+    layers.push_back(*std::move(state.activations.received));
+    if (state.gradient.received) {
+      layers.back().gradient =
+          std::make_shared<const LayerActivations>(*std::move(state.gradient.received));
+    }
+  }
+  std::vector<TensorElements> weights(declaration_->parameters.size());
+  for (size_t i = 0; i < weights.size(); ++i) {
+    // A shard is not a layer's weight.
+    const auto& weight = step_->rank.parameters[i].weight;
+    const DeclaredParameter& parameter = declaration_->parameters[i];
+    if (!parameter.in_alignment || parameter.shard_elements != parameter.elements || !weight ||
+        !weight->complete()) {
+      continue;
+    }
+    weights[i].undefined = std::nullopt;
+    if (weight->non_finite().any()) weights[i].undefined = metrics::Undefined::kNonFiniteInput;
+    weights[i].values = weight->values();
   }
   std::vector<AnalysisNotice> notices;
-  representations_->AddStep(layers, figures, &notices);
+  representations_->AddStep(layers, weights, figures, &notices);
   for (AnalysisNotice& notice : notices) {
     responses->push_back(Notice(std::move(notice), step_->number));
   }

@@ -59,10 +59,14 @@ class RunSession {
  private:
   /// Element types of the tensors of one parameter, by TensorKind.
   using DataTypes = std::array<v1::DataType, v1::TensorKind_ARRAYSIZE>;
-  struct LayerStep {
-    std::optional<LayerActivations> activations;
+  struct LayerTensor {
+    std::optional<LayerActivations> received;
     size_t next_element = 0;  // of the microbatch that is being received
     v1::DataType type = v1::DATA_TYPE_UNSPECIFIED;
+  };
+  struct LayerStep {
+    LayerTensor activations;
+    LayerTensor gradient;
   };
   struct Step {
     uint64_t number = 0;

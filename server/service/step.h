@@ -96,7 +96,7 @@ struct MergedStep {
   std::vector<ParameterElements> elements;
 };
 
-/// The activations of one layer.
+/// The activations of one layer, or their gradients.
 struct LayerActivations {
   /// Index into RunDeclaration::layers.
   size_t layer = 0;
@@ -106,6 +106,8 @@ struct LayerActivations {
   std::vector<double> values;
   bool complete = false;
   statistics::NonFinite non_finite;
+  /// The gradient of the loss with respect to them, of the same shape, if it was sent.
+  std::shared_ptr<const LayerActivations> gradient;
 };
 
 /// Something that the trainer's owner should know.

@@ -223,18 +223,26 @@ class ComparisonReactor final : public grpc::ServerReadReactor<grpc::ByteBuffer>
     }
     environment_.counters->received_bytes += incoming_.Length();
     absl::Status status = Parse(&incoming_, &request_);
-    if (status.ok()) status = session_.Receive(request_);
     incoming_.Clear();
-    if (!status.ok()) {
-      Finish(ToGrpc(status, environment_.counters));
+    if (status.ok() && session_.IsHeavy(request_)) {
+      workers_->Submit([this] { GoOn(session_.Receive(request_)); });
       return;
     }
-    StartRead(&incoming_);
+    if (status.ok()) status = session_.Receive(request_);
+    GoOn(status);
   }
 
   void OnDone() override { delete this; }
 
  private:
+  void GoOn(const absl::Status& status) {
+    if (status.ok()) {
+      StartRead(&incoming_);
+    } else {
+      Finish(ToGrpc(status, environment_.counters));
+    }
+  }
+
   const Environment environment_;
   WorkerPool* const workers_;
   grpc::ByteBuffer* const response_;

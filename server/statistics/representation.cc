@@ -1,37 +1,62 @@
 #include "statistics/representation.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "kernels/representation_gram.h"
+#include "kernels/representation_neighbours.h"
 
 namespace thermograd::statistics {
-namespace {
 
-double UnbiasedHsicOf(const Gram& k, const Gram& l) {
+std::vector<double> StandardisedColumns(std::span<const double> x, size_t n, size_t p) {
+  std::vector<double> columns(x.begin(), x.end());
+  kernels::ScaleByPowerOfTwo(columns.data(), columns.size());
+  kernels::CentreColumns(columns.data(), n, p);
+  // What is left of features with a large mean may be small.
+  kernels::ScaleByPowerOfTwo(columns.data(), columns.size());
+  return columns;
+}
+
+Gram CentredGram(std::span<const double> x, size_t n, size_t p) {
+  std::vector<double> columns(x.begin(), x.end());
+  kernels::CentreColumns(columns.data(), n, p);
+  Gram gram{.n = n, .values = std::vector<double>(n * n)};
+  kernels::RowGram(columns.data(), n, p, gram.values.data());
+  return gram;
+}
+
+std::optional<Gram> CentredRbfGram(std::span<const double> x, size_t n, size_t p,
+                                   double bandwidth_fraction) {
+  const std::vector<double> columns = StandardisedColumns(x, n, p);
+  std::vector<double> gram(n * n);
+  kernels::RowGram(columns.data(), n, p, gram.data());
+  Gram kernel{.n = n, .values = std::vector<double>(n * n)};
+  kernels::SquaredDistances(gram.data(), n, kernel.values.data());
+  std::vector<double> sorted = kernel.values;
+  const auto middle = sorted.begin() + static_cast<ptrdiff_t>(sorted.size() / 2);
+  std::nth_element(sorted.begin(), middle, sorted.end());
+  double median = *middle;
+  if (sorted.size() % 2 == 0) median = (median + *std::max_element(sorted.begin(), middle)) / 2;
+  const double largest = *std::max_element(kernel.values.begin(), kernel.values.end());
+  if (!(median > largest * kernels::kTieResolution)) return std::nullopt;
+  const double factor = -1 / (2 * bandwidth_fraction * bandwidth_fraction * median);
+  for (double& value : kernel.values) value = std::exp(factor * value);
+  kernels::CentreGram(kernel.values.data(), n);
+  return kernel;
+}
+
+double BiasedHsic(const Gram& k, const Gram& l) {
+  return kernels::SumGrams(k.values.data(), l.values.data(), k.n).product;
+}
+
+double UnbiasedHsic(const Gram& k, const Gram& l) {
   const kernels::GramSums sums = kernels::SumGrams(k.values.data(), l.values.data(), k.n);
   const auto n = static_cast<double>(k.n);
   return (sums.product_off_diagonal + sums.sum_x * sums.sum_y / ((n - 1) * (n - 2)) -
           2 / (n - 2) * sums.row_sum_product) /
          (n * (n - 3));
-}
-
-}  // namespace
-
-Gram CentredGram(std::span<const double> x, size_t n, size_t p) {
-  Gram gram{.n = n, .values = std::vector<double>(n * n)};
-  kernels::CentredGram(x.data(), n, p, gram.values.data());
-  return gram;
-}
-
-std::vector<double> CovarianceEigenvalues(std::span<const double> x, size_t n, size_t p) {
-  const size_t size = std::min(n, p);
-  std::vector<double> product(size * size);
-  if (p < n) {
-    kernels::CentredScatter(x.data(), n, p, product.data());
-  } else {
-    kernels::CentredGram(x.data(), n, p, product.data());
-  }
-  std::vector<double> eigenvalues(size);
-  if (!kernels::SymmetricEigenvalues(product.data(), size, eigenvalues.data())) return {};
-  return eigenvalues;
 }
 
 void HsicSums::Merge(const HsicSums& other) {
@@ -40,15 +65,65 @@ void HsicSums::Merge(const HsicSums& other) {
   yy += other.yy;
 }
 
-HsicSums BiasedHsic(const Gram& x, const Gram& y) {
-  const auto product = [](const Gram& k, const Gram& l) {
-    return kernels::SumGrams(k.values.data(), l.values.data(), k.n).product;
-  };
-  return {.xy = product(x, y), .xx = product(x, x), .yy = product(y, y)};
+std::optional<std::vector<double>> Cosines(std::span<const double> x, size_t n, size_t p) {
+  std::vector<double> rows(x.begin(), x.end());
+  if (!kernels::NormaliseRows(rows.data(), n, p)) return std::nullopt;
+  std::vector<double> cosines(n * n);
+  kernels::RowGram(rows.data(), n, p, cosines.data());
+  return cosines;
 }
 
-HsicSums UnbiasedHsic(const Gram& x, const Gram& y) {
-  return {.xy = UnbiasedHsicOf(x, y), .xx = UnbiasedHsicOf(x, x), .yy = UnbiasedHsicOf(y, y)};
+Neighbours NearestNeighbours(std::span<const double> cosines, size_t n, size_t k) {
+  Neighbours neighbours{.n = n, .k = k, .indices = std::vector<uint32_t>(n * k)};
+  kernels::NearestNeighbours(cosines.data(), n, k, neighbours.indices.data());
+  return neighbours;
+}
+
+std::vector<double> CentredDistanceRanks(std::span<const double> x, size_t n, size_t p) {
+  const std::vector<double> columns = StandardisedColumns(x, n, p);
+  std::vector<double> gram(n * n);
+  kernels::RowGram(columns.data(), n, p, gram.data());
+  std::vector<double> distances(n * n);
+  kernels::SquaredDistances(gram.data(), n, distances.data());
+  const double largest = *std::max_element(distances.begin(), distances.end());
+  const size_t pairs = n * (n - 1) / 2;
+  std::vector<std::pair<double, size_t>> sorted;
+  sorted.reserve(pairs);
+  for (size_t i = 0; i < n; ++i) {
+    for (size_t j = i + 1; j < n; ++j) {
+      const double relative = largest > 0 ? distances[i * n + j] / largest : 0;
+      sorted.emplace_back(std::nearbyint(relative / kernels::kTieResolution), sorted.size());
+    }
+  }
+  std::sort(sorted.begin(), sorted.end());
+  std::vector<double> ranks(pairs);
+  for (size_t first = 0; first < pairs;) {
+    size_t end = first;
+    while (end < pairs && sorted[end].first == sorted[first].first) ++end;
+    const double rank = static_cast<double>(first + end - 1) / 2;
+    for (size_t i = first; i < end; ++i) {
+      ranks[sorted[i].second] = rank - static_cast<double>(pairs - 1) / 2;
+    }
+    first = end;
+  }
+  return ranks;
+}
+
+Permutations::Permutations(size_t n) : state_(0x7468657263616c6d), order_(n) {
+  std::iota(order_.begin(), order_.end(), 0);
+}
+
+std::span<const uint32_t> Permutations::Next() {
+  // Fisher and Yates, with SplitMix64 (Steele, Lea & Flood 2014): std::shuffle differs between
+  // standard libraries. The remainder's bias, below n / 2^64, decides nothing.
+  for (size_t i = order_.size(); i > 1; --i) {
+    uint64_t bits = state_ += 0x9e3779b97f4a7c15;
+    bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9;
+    bits = (bits ^ (bits >> 27)) * 0x94d049bb133111eb;
+    bits ^= bits >> 31;
+    std::swap(order_[i - 1], order_[bits % i]);
+  }
+  return order_;
 }
 
 }  // namespace thermograd::statistics

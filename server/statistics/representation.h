@@ -2,14 +2,18 @@
 #define THERMOGRAD_STATISTICS_REPRESENTATION_H_
 
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
-#include "kernels/representation.h"
+// What similarities need of one representation, and HSIC of two. Representations are n samples by p
+// features, row-major and finite; they are scaled by a power of two where only the shape counts, so
+// that the figures are the same at any scale.
 
 namespace thermograd::statistics {
 
-/// The Gram matrix of column-centred representations.
+/// A Gram matrix whose rows and columns have zero mean.
 struct Gram {
   /// Samples.
   size_t n = 0;
@@ -17,12 +21,24 @@ struct Gram {
   std::vector<double> values;
 };
 
-/// `x` is n x p, row-major and finite.
+/// x scaled so that its largest magnitude is in [1, 2), columns centred, and scaled again.
+std::vector<double> StandardisedColumns(std::span<const double> x, size_t n, size_t p);
+
+/// XX' of the column-centred x, at its own scale: HSICs of it add over minibatches. Those of any
+/// fp32 input stay far inside the range of fp64.
 Gram CentredGram(std::span<const double> x, size_t n, size_t p);
 
-/// Eigenvalues of the covariance of the features times (n - 1); those that are zero for want of
-/// samples or features may be absent. Empty if the solver did not converge.
-std::vector<double> CovarianceEigenvalues(std::span<const double> x, size_t n, size_t p);
+/// exp(-d^2 / (2 sigma^2)) of the distances d between samples, centred. sigma^2 is the squared
+/// `bandwidth_fraction` times the median of all n^2 squared distances, the n zeros included
+/// (Kornblith et al. 2019 and their code). Absent if that median is zero.
+std::optional<Gram> CentredRbfGram(std::span<const double> x, size_t n, size_t p,
+                                   double bandwidth_fraction);
+
+/// Biased HSIC, times (n - 1)^2: tr(KL) of centred Gram matrices.
+double BiasedHsic(const Gram& k, const Gram& l);
+
+/// Unbiased HSIC_1 (Song et al. 2012; Nguyen, Raghu & Kornblith 2021, eq. 3). Needs n >= 4.
+double UnbiasedHsic(const Gram& k, const Gram& l);
 
 /// HSIC numerators of a pair over one set of samples. They add over minibatches.
 struct HsicSums {
@@ -33,11 +49,37 @@ struct HsicSums {
   void Merge(const HsicSums& other);
 };
 
-/// Biased HSIC, times (n - 1)^2: tr(KL) of centred Gram matrices.
-HsicSums BiasedHsic(const Gram& x, const Gram& y);
+/// Cosines between samples, n x n. Absent if a sample's norm is zero.
+std::optional<std::vector<double>> Cosines(std::span<const double> x, size_t n, size_t p);
 
-/// Unbiased HSIC_1 (Song et al. 2012; Nguyen, Raghu & Kornblith 2021, eq. 3). Needs n >= 4.
-HsicSums UnbiasedHsic(const Gram& x, const Gram& y);
+/// The k nearest other samples of each sample.
+struct Neighbours {
+  size_t n = 0;
+  size_t k = 0;
+  /// n x k, increasing in each row.
+  std::vector<uint32_t> indices;
+};
+
+/// By cosine; of ties the lower index is nearer. Needs 0 < k < n.
+Neighbours NearestNeighbours(std::span<const double> cosines, size_t n, size_t k);
+
+/// Ranks of the distances of the n (n - 1) / 2 pairs of samples, the mean rank for ties, minus the
+/// mean of all ranks.
+std::vector<double> CentredDistanceRanks(std::span<const double> x, size_t n, size_t p);
+
+/// A fixed sequence of pseudo-random permutations of n samples: the same on every machine, so that
+/// a p-value can be reproduced.
+class Permutations {
+ public:
+  explicit Permutations(size_t n);
+
+  /// The next permutation; valid until the call after.
+  std::span<const uint32_t> Next();
+
+ private:
+  uint64_t state_;
+  std::vector<uint32_t> order_;
+};
 
 }  // namespace thermograd::statistics
 

@@ -31,7 +31,9 @@ class TensorAccumulator {
 
   /// Valid when complete and finite.
   double SquaredNorm() const;
-  /// Empty unless `keep_values`. May be called once.
+  /// Empty unless `keep_values`.
+  const std::vector<double>& values() const { return values_; }
+  /// The same, once.
   std::vector<double> TakeValues() { return std::move(values_); }
 
  private:

@@ -27,8 +27,8 @@ ProbeEntry Entry(std::string run, std::string layer, size_t n = 2) {
           .fingerprint = "f",
           .run = std::move(run),
           .layer = std::move(layer),
-          .gram = std::make_shared<const statistics::Gram>(
-              statistics::Gram{.n = n, .values = std::vector<double>(n * n)})};
+          .representation = std::make_shared<const metrics::Representation>(
+              metrics::Prepare(std::vector<double>(n), n, 1, {}))};
 }
 
 TEST(WorkerPool, RunsEverythingThatWasSubmittedBeforeItGoes) {
@@ -133,7 +133,7 @@ TEST(ProbeBoard, ServesManyThreads) {
     for (int n = 0; n < 300; ++n) {
       board.Put(Entry(std::to_string(i), std::to_string(n % 7), 3));
       for (const ProbeEntry& entry : board.Others("probe", std::to_string(i))) {
-        EXPECT_EQ(entry.gram->values.size(), 9u);
+        EXPECT_EQ(entry.representation->linear.gram.values.size(), 9u);
       }
     }
   });

@@ -1,9 +1,11 @@
 #include "statistics/representation.h"
 
+#include <cmath>
 #include <random>
+#include <set>
 #include <vector>
 
-#include "gtest/gtest.h"
+#include "gmock/gmock.h"
 
 namespace thermograd::statistics {
 namespace {
@@ -39,9 +41,49 @@ TEST(UnbiasedHsic, IsTheAverageOverDistinctSamples) {
   const size_t n = 7;
   const std::vector<double> x = Random(n, 1);
   const std::vector<double> y = Random(n, 2);
-  const HsicSums sums = UnbiasedHsic(CentredGram(x, n, 1), CentredGram(y, n, 1));
-  EXPECT_NEAR(sums.xy, HsicByDefinition(x, y, n), 1e-13);
-  EXPECT_NEAR(sums.xx, HsicByDefinition(x, x, n), 1e-13);
+  const Gram k = CentredGram(x, n, 1);
+  EXPECT_NEAR(UnbiasedHsic(k, CentredGram(y, n, 1)), HsicByDefinition(x, y, n), 1e-13);
+  EXPECT_NEAR(UnbiasedHsic(k, k), HsicByDefinition(x, x, n), 1e-13);
+}
+
+// The figure of pytorch/ignite's own test, whose bandwidth is the median.
+TEST(CentredRbfGram, HasTheHsicOfPytorchIgnite) {
+  std::vector<double> x(50);
+  std::vector<double> y(50);
+  for (size_t i = 0; i < x.size(); ++i) {
+    x[i] = static_cast<double>(i);
+    y[i] = std::sin(x[i]);
+  }
+  const std::optional<Gram> k = CentredRbfGram(x, 10, 5, 1);
+  const std::optional<Gram> l = CentredRbfGram(y, 10, 5, 1);
+  ASSERT_TRUE(k && l);
+  EXPECT_NEAR(UnbiasedHsic(*k, *l), 0.09226644, 1e-8);
+}
+
+TEST(CentredRbfGram, HasNoBandwidthWhereMostSamplesAreTheSame) {
+  std::vector<double> x(10, 0.1);
+  x[0] = 1;
+  EXPECT_FALSE(CentredRbfGram(x, 10, 1, 0.5));
+}
+
+TEST(CentredDistanceRanks, AverageTies) {
+  // Distances 1 (0-1), 2 (0-2), 1 (1-2): the two equal ones share the first two ranks.
+  const std::vector<double> x = {0, 1, 2};
+  EXPECT_THAT(CentredDistanceRanks(x, 3, 1), testing::ElementsAre(-0.5, 1, -0.5));
+}
+
+TEST(Permutations, AreAFixedSequenceOfAllSamples) {
+  Permutations first(5);
+  Permutations second(5);
+  std::set<std::vector<uint32_t>> seen;
+  for (int i = 0; i < 1000; ++i) {
+    const auto order = first.Next();
+    const std::vector<uint32_t> copy(order.begin(), order.end());
+    EXPECT_THAT(copy, testing::UnorderedElementsAre(0, 1, 2, 3, 4));
+    EXPECT_THAT(second.Next(), testing::ElementsAreArray(copy));
+    seen.insert(copy);
+  }
+  EXPECT_EQ(seen.size(), 120u);
 }
 
 }  // namespace
