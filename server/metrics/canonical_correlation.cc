@@ -134,8 +134,8 @@ Result Pwcca(const ComponentPair& pair) {
   std::vector<double> correlations(count);
   std::vector<double> x_variates(x_rank * count);
   std::vector<double> y_variates(y_rank * count);
-  if (!kernels::ThinSvd(pair.overlap.data(), x_rank, y_rank, x_variates.data(),
-                        correlations.data(), y_variates.data())) {
+  if (!kernels::ThinSvd(pair.overlap.data(), x_rank, y_rank, x_variates.data(), correlations.data(),
+                        y_variates.data())) {
     return Undefined::kNotConverged;
   }
   Clip(&correlations);

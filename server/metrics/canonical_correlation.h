@@ -6,8 +6,8 @@
 
 // Similarities from the principal components of both sides. A canonical correlation is undefined
 // (kTooFewSamples) where the features of one side span all n - 1 directions of the centred samples:
-// it would be 1 whatever the other side is. Of r_x + r_y > n - 1 directions some coincide by want of
-// samples too; take n well above the sum of both ranks.
+// it would be 1 whatever the other side is. Of r_x + r_y > n - 1 directions some coincide by want
+// of samples too; take n well above the sum of both ranks.
 
 namespace thermograd::metrics {
 

@@ -26,11 +26,10 @@ Calibration CalibrateMaximumCka(std::span<const CkaSide> x, std::span<const CkaS
     double largest = 0;
     for (const CkaSide& a : x) {
       for (const CkaSide& b : y) {
-        const Result cka =
-            Cka({.xy = kernels::SumPermutedGrams(a.gram->values.data(), b.gram->values.data(), n,
-                                                 order.data()),
-                 .xx = a.hsic,
-                 .yy = b.hsic});
+        const Result cka = Cka({.xy = kernels::SumPermutedGrams(
+                                    a.gram->values.data(), b.gram->values.data(), n, order.data()),
+                                .xx = a.hsic,
+                                .yy = b.hsic});
         if (const double* value = std::get_if<double>(&cka)) {
           defined = true;
           largest = std::max(largest, *value);

@@ -10,8 +10,8 @@
 namespace thermograd::metrics {
 
 /// Centred kernel alignment, HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)) (Kornblith et al. 2019,
-/// eq. 4; of linear kernels ||Y'X||^2 / (||X'X|| ||Y'Y||), eq. 5), from biased or unbiased HSICs, or
-/// from sums of unbiased ones over minibatches (Nguyen, Raghu & Kornblith 2021, eq. 2).
+/// eq. 4; of linear kernels ||Y'X||^2 / (||X'X|| ||Y'Y||), eq. 5), from biased or unbiased HSICs,
+/// or from sums of unbiased ones over minibatches (Nguyen, Raghu & Kornblith 2021, eq. 2).
 Result Cka(const statistics::HsicSums& sums);
 
 /// The Gram matrix of one layer and its biased HSIC with itself.

@@ -10,7 +10,7 @@ namespace {
 
 // The names of one similarity, by scope.
 #define THERMOGRAD_SIMILARITY_NAMES(stem) \
-  {"thermograd_" stem, "thermograd_earlier_step_" stem, "thermograd_cross_run_" stem}
+  { "thermograd_" stem, "thermograd_earlier_step_" stem, "thermograd_cross_run_" stem }
 
 constexpr SimilarityDefinition kSimilarityDefinitions[] = {
     {Similarity::kCka, THERMOGRAD_SIMILARITY_NAMES("cka_ratio"), "[0, 1]", "Linear CKA",
@@ -64,8 +64,7 @@ constexpr SimilarityDefinition kSimilarityDefinitions[] = {
      "a(X, Y) / sqrt(a(X, X) a(Y, Y)), a the HSIC_1 of the cosines with all but the pairs (i, j) "
      "zeroed where j is among the k nearest of i on both sides. The mean of the authors' cknna(X, "
      "Y) and cknna(Y, X), which differ a little, without the 1e-6 that they add to the denominator",
-     "Huh et al. 2024, arXiv 2405.07987, appendix A",
-     "2 <= k < n, n >= 4, no sample of norm zero",
+     "Huh et al. 2024, arXiv 2405.07987, appendix A", "2 <= k < n, n >= 4, no sample of norm zero",
      "CKA of the neighbourhoods only: between mutual neighbours, which forget distances, and CKA, "
      "which far samples dominate."},
     {Similarity::kCca, THERMOGRAD_SIMILARITY_NAMES("cca_mean_ratio"), "[0, 1]",
@@ -73,7 +72,8 @@ constexpr SimilarityDefinition kSimilarityDefinitions[] = {
      "sum rho_i / min(r_X, r_Y), rho_i the singular values of U_X' U_Y, X = U_X S_X V_X' centred, "
      "singular values below 2^-23 of the largest dropped; with a declared ridge kappa, those of "
      "(S_XX + kappa)^-1/2 S_XY (S_YY + kappa)^-1/2, kappa relative to the largest variance",
-     "Raghu et al. 2017, arXiv 1706.05806; Vinod 1976", "rank below n - 1 on both sides, or a ridge",
+     "Raghu et al. 2017, arXiv 1706.05806; Vinod 1976",
+     "rank below n - 1 on both sides, or a ridge",
      "Do the layers span the same features, however weighted? Invariant to every invertible map. "
      "Rises with (r_X + r_Y) / n by chance: take ten samples a feature, or declare a ridge, under "
      "which even X = Y stays below 1."},
@@ -92,7 +92,8 @@ constexpr SimilarityDefinition kSimilarityDefinitions[] = {
      "CCA without the directions of least variance, which are mostly noise."},
     {Similarity::kPwcca, THERMOGRAD_SIMILARITY_NAMES("pwcca_ratio"), "[0, 1]", "PWCCA",
      "sum alpha_i rho_i / sum alpha_i, alpha_i = sum_j |<h_i, x_j>| over the features x_j of the "
-     "side of lower rank, h_i its canonical variates; for equal ranks the mean of both sides, where "
+     "side of lower rank, h_i its canonical variates; for equal ranks the mean of both sides, "
+     "where "
      "the authors' code takes X. The absolute values refer to neurons: unlike the others, it "
      "depends on rotations of the features",
      "Morcos, Raghu, Bengio 2018, arXiv 1806.05759", "rank below n - 1 on both sides",
@@ -146,8 +147,7 @@ constexpr Definition kOtherDefinitions[] = {
      "for neighbouring layers, one of them has changed its features."},
     {"thermograd_cross_run_maximum_cka_ratio", Family::kRepresentationSimilarity, "1", "[0, 1]",
      "Largest linear CKA of any layer with any layer of another run on one probe set.",
-     "max over pairs of layers of the biased linear CKA", "arXiv 2602.14486",
-     "probe_set,other_run",
+     "max over pairs of layers of the biased linear CKA", "arXiv 2602.14486", "probe_set,other_run",
      "activations of a probe set in both runs, n >= 4; calibrated CKA declared",
      "Not evidence by itself: it rises with the number of layers by chance. Read its p-value."},
     {"thermograd_cross_run_maximum_cka_calibrated_ratio", Family::kRepresentationSimilarity, "1",
@@ -205,8 +205,8 @@ constexpr Definition kOtherDefinitions[] = {
      "activations and weights in one step; the theory's h of the forward relation is the layer's "
      "output before its nonlinearity",
      "Backward near 1 is the neural feature ansatz and, in the last layer, neural collapse."},
-    {"thermograd_alignment_gradient_weight_ratio", Family::kRepresentationSimilarity, "1",
-     "[0, 1]", "Alignment of the gradients of a layer's activations with the weights that write "
+    {"thermograd_alignment_gradient_weight_ratio", Family::kRepresentationSimilarity, "1", "[0, 1]",
+     "Alignment of the gradients of a layer's activations with the weights that write "
      "or read it.",
      "direction forward: cosine of E[gg'] and WW' of Layer.weight_id; backward: of E[gg'] and W'W "
      "of Layer.reader_weight_id",
@@ -221,8 +221,8 @@ std::span<const SimilarityDefinition> DefinitionsOf(Similarity similarity) {
   const auto of = [similarity](const SimilarityDefinition& definition) {
     return definition.similarity == similarity;
   };
-  const auto* const first = std::find_if(std::begin(kSimilarityDefinitions),
-                                         std::end(kSimilarityDefinitions), of);
+  const auto* const first =
+      std::find_if(std::begin(kSimilarityDefinitions), std::end(kSimilarityDefinitions), of);
   const auto* const end = std::find_if_not(first, std::end(kSimilarityDefinitions), of);
   return {first, end};
 }
@@ -236,21 +236,19 @@ std::vector<Definition> RepresentationDefinitions() {
       const ScopeText& text = kScopes[scope];
       const std::string needs = *of.needs == '\0' ? "" : std::string("; ") + of.needs;
       const bool first = scope == 0;
-      definitions.push_back(
-          {.name = of.names[scope],
-           .family = Family::kRepresentationSimilarity,
-           .unit = "1",
-           .range = of.range,
-           .help = keep(std::string(of.subject) + text.object),
-           .formula = first ? of.formula : keep(std::string("as ") + of.names[0]),
-           .citation = of.citation,
-           .labels = text.labels,
-           .inputs = keep(text.inputs + needs),
-           .meaning = first ? of.meaning : text.meaning});
+      definitions.push_back({.name = of.names[scope],
+                             .family = Family::kRepresentationSimilarity,
+                             .unit = "1",
+                             .range = of.range,
+                             .help = keep(std::string(of.subject) + text.object),
+                             .formula = first ? of.formula : keep(std::string("as ") + of.names[0]),
+                             .citation = of.citation,
+                             .labels = text.labels,
+                             .inputs = keep(text.inputs + needs),
+                             .meaning = first ? of.meaning : text.meaning});
     }
   }
-  definitions.insert(definitions.end(), std::begin(kOtherDefinitions),
-                     std::end(kOtherDefinitions));
+  definitions.insert(definitions.end(), std::begin(kOtherDefinitions), std::end(kOtherDefinitions));
   return definitions;
 }
 

@@ -80,8 +80,7 @@ void AppendCollapseFigures(std::span<const double> x, size_t n, size_t p,
                       unless_empty(ParticipationRatio(eigenvalues))});
   figures->push_back(
       {"thermograd_representation_stable_rank", labels, unless_empty(StableRank(eigenvalues))});
-  figures->push_back(
-      {"thermograd_representation_mean_cosine_ratio", labels, MeanCosine(x, n, p)});
+  figures->push_back({"thermograd_representation_mean_cosine_ratio", labels, MeanCosine(x, n, p)});
 }
 
 void AppendUndefinedCollapseFigures(Undefined reason, const std::vector<Label>& labels,

@@ -28,9 +28,8 @@ KernelGram WithHsics(statistics::Gram gram) {
 
 Result BiasedCka(const KernelGram& x, const KernelGram& y) {
   if (x.gram.n < 2) return Undefined::kTooFewSamples;
-  return Cka({.xy = statistics::BiasedHsic(x.gram, y.gram),
-              .xx = x.biased_hsic,
-              .yy = y.biased_hsic});
+  return Cka(
+      {.xy = statistics::BiasedHsic(x.gram, y.gram), .xx = x.biased_hsic, .yy = y.biased_hsic});
 }
 
 Result UnbiasedCka(const KernelGram& x, const KernelGram& y) {
@@ -224,8 +223,7 @@ Representation Prepare(std::span<const double> x, size_t n, size_t p,
   representation.linear =
       WithHsics(statistics::CentredGram(statistics::StandardisedColumns(x, n, p), n, p));
   if (NeedsRbf(options)) {
-    if (auto gram =
-            statistics::CentredRbfGram(x, n, p, options.rbf_bandwidth_fraction)) {
+    if (auto gram = statistics::CentredRbfGram(x, n, p, options.rbf_bandwidth_fraction)) {
       representation.rbf = WithHsics(*std::move(gram));
     } else {
       representation.rbf = Undefined::kZeroDenominator;
@@ -238,8 +236,7 @@ Representation Prepare(std::span<const double> x, size_t n, size_t p,
       // All samples are the same: every neighbour is a tie.
       representation.cosines = Undefined::kZeroDenominator;
     } else if (auto cosines = statistics::Cosines(x, n, p)) {
-      representation.neighbours =
-          statistics::NearestNeighbours(*cosines, n, options.neighbours);
+      representation.neighbours = statistics::NearestNeighbours(*cosines, n, options.neighbours);
       representation.cosines = *std::move(cosines);
     } else {
       representation.cosines = Undefined::kZeroDenominator;
@@ -294,8 +291,8 @@ void AppendSimilarities(const statistics::CrossMoments& moments, const Similarit
       }
     } else if (NeedsComponents(similarity)) {
       if (components) {
-        results = OfComponents(similarity, {components->x, components->y, components->overlap},
-                               options);
+        results =
+            OfComponents(similarity, {components->x, components->y, components->overlap}, options);
       } else {
         results.assign(results.size(), Undefined::kNotConverged);
       }

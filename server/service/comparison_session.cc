@@ -204,10 +204,9 @@ absl::StatusOr<v1::CompareRepresentationsResponse> ComparisonSession::Finish() {
   } else if (moments_) {
     metrics::AppendSimilarities(*moments_, options_, SimilarityScope::kLayers, {}, &figures);
   } else {
-    metrics::AppendSimilarities(
-        metrics::Prepare(x.values, n, x.header.features(), options_),
-        metrics::Prepare(y.values, n, y.header.features(), options_), options_,
-        SimilarityScope::kLayers, {}, &figures);
+    metrics::AppendSimilarities(metrics::Prepare(x.values, n, x.header.features(), options_),
+                                metrics::Prepare(y.values, n, y.header.features(), options_),
+                                options_, SimilarityScope::kLayers, {}, &figures);
   }
   for (const auto& [name, side] : {std::pair{"x", &x}, std::pair{"y", &y}}) {
     const std::vector<metrics::Label> labels = {{"layer", name}};

@@ -231,9 +231,9 @@ class Checker {
     const size_t hidden = symmetry.first[0].rows;
     for (const RescalingMember& member : symmetry.first) {
       if (member.rows != hidden) {
-        return absl::InvalidArgumentError(absl::StrCat(field, ".incoming_bias: '",
-                                                       NameOf(member), "' has ", member.rows,
-                                                       " elements for ", hidden, " neurons"));
+        return absl::InvalidArgumentError(absl::StrCat(field, ".incoming_bias: '", NameOf(member),
+                                                       "' has ", member.rows, " elements for ",
+                                                       hidden, " neurons"));
       }
     }
     const DeclaredParameter& outgoing = declaration_.parameters[symmetry.second[0].parameter];
@@ -277,12 +277,11 @@ class Checker {
         declared.per_neuron = true;
         status = add(".incoming", neurons.incoming(), NeuronAxis::kRows, &declared.first);
         if (status.ok() && neurons.has_incoming_bias()) {
-          status = add(".incoming_bias", neurons.incoming_bias(), NeuronAxis::kRows,
-                       &declared.first);
+          status =
+              add(".incoming_bias", neurons.incoming_bias(), NeuronAxis::kRows, &declared.first);
         }
         if (status.ok()) {
-          status =
-              add(".outgoing", neurons.outgoing(), NeuronAxis::kColumns, &declared.second);
+          status = add(".outgoing", neurons.outgoing(), NeuronAxis::kColumns, &declared.second);
         }
         if (status.ok()) status = CheckNeurons(field, declared);
       } else if (symmetry.has_layer_rescaling()) {
@@ -290,8 +289,7 @@ class Checker {
         field += ".layer_rescaling";
         status = add(".first", layers.first(), NeuronAxis::kWhole, &declared.first);
         if (status.ok() && layers.has_first_bias()) {
-          status =
-              add(".first_bias", layers.first_bias(), NeuronAxis::kWhole, &declared.first);
+          status = add(".first_bias", layers.first_bias(), NeuronAxis::kWhole, &declared.first);
         }
         if (status.ok()) {
           status = add(".second", layers.second(), NeuronAxis::kWhole, &declared.second);

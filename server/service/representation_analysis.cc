@@ -111,10 +111,10 @@ void RepresentationAnalysis::AddStep(std::span<const LayerActivations> layers,
     }
     samples = std::max(samples, usable[a].representation->samples);
   }
-  const SimilarityOptions options = MayPermute(pairs, samples, notices)
-                                        ? declaration_.similarity
-                                        : Without(Similarity::kCkaCalibrated,
-                                                  declaration_.similarity);
+  const SimilarityOptions options =
+      MayPermute(pairs, samples, notices)
+          ? declaration_.similarity
+          : Without(Similarity::kCkaCalibrated, declaration_.similarity);
   for (size_t a = 0; a < usable.size(); ++a) {
     for (size_t b = a + 1; b < usable.size(); ++b) {
       if (comparable(usable[a], usable[b])) Compare(usable[a], usable[b], options, figures);
@@ -145,13 +145,13 @@ bool RepresentationAnalysis::MayPermute(size_t pairs, size_t samples,
   }
   if (!told_of_permutations_) {
     told_of_permutations_ = true;
-    notices->push_back(
-        {AnalysisNotice::Kind::kDropped,
-         "Calibrated CKA of " + std::to_string(pairs) + " pairs of " + std::to_string(samples) +
-             " samples with " + std::to_string(declaration_.similarity.permutations) +
-             " permutations goes beyond max_permutation_products = " +
-             std::to_string(limits_.max_permutation_products) +
-             " a step: declare fewer permutations, layers or samples."});
+    notices->push_back({AnalysisNotice::Kind::kDropped,
+                        "Calibrated CKA of " + std::to_string(pairs) + " pairs of " +
+                            std::to_string(samples) + " samples with " +
+                            std::to_string(declaration_.similarity.permutations) +
+                            " permutations goes beyond max_permutation_products = " +
+                            std::to_string(limits_.max_permutation_products) +
+                            " a step: declare fewer permutations, layers or samples."});
   }
   return false;
 }
@@ -164,17 +164,17 @@ void RepresentationAnalysis::Align(const LayerActivations& layer,
   const auto cosine = [&](const char* name, std::vector<Label> labels,
                           std::optional<Undefined> undefined, const metrics::NeuronVectors& a,
                           const metrics::NeuronVectors& b) {
-    figures->push_back({name, std::move(labels),
-                        undefined ? metrics::Result(*undefined)
-                                  : metrics::SecondMomentCosine(a, b, width)});
+    figures->push_back(
+        {name, std::move(labels),
+         undefined ? metrics::Result(*undefined) : metrics::SecondMomentCosine(a, b, width)});
   };
   const auto vectors = [width](std::span<const double> values) {
     return metrics::NeuronVectors{.values = values, .rows = values.size() / width};
   };
   const metrics::NeuronVectors h = vectors(layer.values);
   const std::optional<Undefined> h_undefined = UndefinedIf(layer);
-  const metrics::NeuronVectors g = layer.gradient ? vectors(layer.gradient->values)
-                                                  : metrics::NeuronVectors{};
+  const metrics::NeuronVectors g =
+      layer.gradient ? vectors(layer.gradient->values) : metrics::NeuronVectors{};
   const std::optional<Undefined> g_undefined =
       layer.gradient ? UndefinedIf(*layer.gradient) : Undefined::kMissingTensor;
   if (layer.gradient) {
@@ -237,10 +237,10 @@ void RepresentationAnalysis::CompareMinibatches(const Layer& x, const Layer& y,
                 .xx = statistics::UnbiasedHsic(k, k),
                 .yy = statistics::UnbiasedHsic(l, l)});
   }
-  auto& window = minibatch_windows_
-                     .try_emplace({x.activations->layer, y.activations->layer},
-                                  declaration_.window_steps)
-                     .first->second;
+  auto& window =
+      minibatch_windows_
+          .try_emplace({x.activations->layer, y.activations->layer}, declaration_.window_steps)
+          .first->second;
   window.Push(sums);
   statistics::HsicSums total;
   for (const statistics::HsicSums& entry : window.entries()) total.Merge(entry);
@@ -252,10 +252,9 @@ void RepresentationAnalysis::CompareWithEarlierSteps(const Layer& layer, Figures
   const std::string& name = declaration_.layers[layer.activations->layer].name;
   References& references = references_[layer.activations->layer];
   // A permutation test of a layer against itself answers no question.
-  const SimilarityOptions options =
-      Without(Similarity::kCkaCalibrated, declaration_.similarity);
-  for (const auto& [reference, earlier] : {std::pair{"first", references.first},
-                                           std::pair{"previous", references.previous}}) {
+  const SimilarityOptions options = Without(Similarity::kCkaCalibrated, declaration_.similarity);
+  for (const auto& [reference, earlier] :
+       {std::pair{"first", references.first}, std::pair{"previous", references.previous}}) {
     const std::vector<Label> labels = {{"layer", name}, {"reference", reference}};
     if (earlier == nullptr) {
       metrics::AppendUndefinedSimilarities(
@@ -311,7 +310,8 @@ void RepresentationAnalysis::CompareWithOtherRuns(std::span<const Layer> layers,
       }
     }
     // Each pair by itself, and once more for the maximum.
-    const bool may_permute = y.empty() || MayPermute(2 * layers.size() * y.size(), samples, notices);
+    const bool may_permute =
+        y.empty() || MayPermute(2 * layers.size() * y.size(), samples, notices);
     const SimilarityOptions options =
         may_permute ? declaration_.similarity
                     : Without(Similarity::kCkaCalibrated, declaration_.similarity);
@@ -325,8 +325,7 @@ void RepresentationAnalysis::CompareWithOtherRuns(std::span<const Layer> layers,
             {"other_run", run},
             {"other_layer", entry.layer}};
         Undefined reason = Undefined::kDifferentSamples;
-        if (entry.fingerprint == set.fingerprint &&
-            entry.representation->samples == samples) {
+        if (entry.fingerprint == set.fingerprint && entry.representation->samples == samples) {
           if (compared[i]++ < limits_.max_cross_run_pairs) {
             AppendWithin(options, representation, *entry.representation, SimilarityScope::kRuns,
                          labels, figures);

@@ -70,8 +70,7 @@ class RepresentationAnalysis {
   std::vector<References> references_;  // by layer
   uint64_t permutation_products_ = 0;   // of the open step
   bool told_of_permutations_ = false;
-  std::map<std::pair<size_t, size_t>, statistics::Window<statistics::HsicSums>>
-      minibatch_windows_;
+  std::map<std::pair<size_t, size_t>, statistics::Window<statistics::HsicSums>> minibatch_windows_;
   std::map<std::string, std::string> refused_fingerprints_;
 };
 

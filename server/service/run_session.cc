@@ -191,9 +191,9 @@ absl::Status RunSession::ReceiveChunk(const v1::TensorChunk& chunk) {
     case v1::TENSOR_KIND_ACTIVATION_GRADIENT:
       return ReceiveActivations(chunk, *elements);
     default:
-      return absl::InvalidArgumentError(
-          absl::StrCat("chunk.kind: ", chunk.kind(), " is none of GRADIENT, WEIGHT, ACTIVATION, ",
-                       "ACTIVATION_GRADIENT"));
+      return absl::InvalidArgumentError(absl::StrCat("chunk.kind: ", chunk.kind(),
+                                                     " is none of GRADIENT, WEIGHT, ACTIVATION, ",
+                                                     "ACTIVATION_GRADIENT"));
   }
 }
 
@@ -343,8 +343,10 @@ absl::Status RunSession::ReceiveActivations(const v1::TensorChunk& chunk,
     uint64_t bytes = samples * layer.width * sizeof(double);
     if (!is_gradient) {
       bytes += samples * samples * sizeof(double);
-      const uint64_t taken = rows == samples ? 0 : metrics::PreparationBytes(
-          rows - samples, layer.width, declaration_->similarity);
+      const uint64_t taken =
+          rows == samples
+              ? 0
+              : metrics::PreparationBytes(rows - samples, layer.width, declaration_->similarity);
       bytes += metrics::PreparationBytes(rows, layer.width, declaration_->similarity) - taken;
     }
     if (absl::Status status = TakeMemory(bytes); !status.ok()) {
@@ -515,11 +517,15 @@ void RunSession::AnalyzeSymmetries(Figures* figures) {
 void RunSession::AnalyzeRepresentations(Figures* figures,
                                         std::vector<v1::StreamRunResponse>* responses) {
   std::vector<LayerActivations> layers;
-  for (LayerStep& state : step_->layers) {
-    if (!state.activations.received) continue;
-    layers.push_back(*std::move(state.activations.received));
+  for (size_t i = 0; i < step_->layers.size(); ++i) {
+    LayerStep& state = step_->layers[i];
+    if (!state.activations.received && !state.gradient.received) continue;
+    // Gradients alone make a layer whose activations are missing.
+    LayerActivations& layer = layers.emplace_back();
+    layer.layer = i;
+    if (state.activations.received) layer = *std::move(state.activations.received);
     if (state.gradient.received) {
-      layers.back().gradient =
+      layer.gradient =
           std::make_shared<const LayerActivations>(*std::move(state.gradient.received));
     }
   }
@@ -527,8 +533,8 @@ void RunSession::AnalyzeRepresentations(Figures* figures,
   for (size_t i = 0; i < weights.size(); ++i) {
     const std::optional<Weight>& weight = step_->parameters[i].weight;
     if (!declaration_->parameters[i].in_alignment || !weight || !weight->complete) continue;
-    weights[i].undefined = UndefinedIf(
-        {.nans = weight->moments.nans, .infinities = weight->moments.infinities});
+    weights[i].undefined =
+        UndefinedIf({.nans = weight->moments.nans, .infinities = weight->moments.infinities});
     weights[i].values = weight->values;
   }
   std::vector<AnalysisNotice> notices;

@@ -72,14 +72,14 @@ std::vector<Similarity> DefaultSimilaritiesOfComparisons() {
 }
 
 absl::StatusOr<metrics::SimilarityOptions> CheckSimilarityOptions(
-    absl::string_view field, const v1::SimilarityOptions& options,
-    std::vector<Similarity> defaults, const Limits& limits) {
+    absl::string_view field, const v1::SimilarityOptions& options, std::vector<Similarity> defaults,
+    const Limits& limits) {
   metrics::SimilarityOptions checked;
   for (int i = 0; i < options.similarities_size(); ++i) {
     const std::optional<Similarity> similarity = FromProto(options.similarities(i));
     if (!similarity) {
-      return absl::InvalidArgumentError(absl::StrCat(field, ".similarities[", i, "]: ",
-                                                     options.similarities(i),
+      return absl::InvalidArgumentError(absl::StrCat(field, ".similarities[", i,
+                                                     "]: ", options.similarities(i),
                                                      " is no similarity that is served"));
     }
     checked.chosen.push_back(*similarity);
@@ -100,8 +100,7 @@ absl::StatusOr<metrics::SimilarityOptions> CheckSimilarityOptions(
                      ", the limit max_permutations is ", limits.max_permutations));
   }
   if (options.permutations() > 0 && options.permutations() < 19) {
-    return absl::InvalidArgumentError(absl::StrCat(field, ".permutations: ",
-                                                   options.permutations(),
+    return absl::InvalidArgumentError(absl::StrCat(field, ".permutations: ", options.permutations(),
                                                    ", must be at least 19 for a 95 % quantile"));
   }
   if (options.permutations() > 0) checked.permutations = options.permutations();
@@ -113,8 +112,8 @@ absl::StatusOr<metrics::SimilarityOptions> CheckSimilarityOptions(
                      options.svcca_variance_fraction(), 1e-6, 1, &checked.svcca_variance_fraction);
   }
   if (status.ok()) {
-    status = SetIfIn(absl::StrCat(field, ".cca_ridge"), options.cca_ridge(), 0, 1,
-                     &checked.cca_ridge);
+    status =
+        SetIfIn(absl::StrCat(field, ".cca_ridge"), options.cca_ridge(), 0, 1, &checked.cca_ridge);
   }
   if (!status.ok()) return status;
   return checked;

@@ -115,8 +115,8 @@ double CrossMoments::UnbiasedOf(const Side& a, const Side& b, const Pair& pair) 
   const double product = Dot(pair.products, pair.products) - pair.squares_product;
   const double k_sum = Dot(a.sum, a.sum) - a.squares;
   const double l_sum = Dot(b.sum, b.sum) - b.squares;
-  double row_sum_product = pair.squares_product - Dot(pair.a_by_b_squares, a.sum) -
-                           Dot(pair.b_by_a_squares, b.sum);
+  double row_sum_product =
+      pair.squares_product - Dot(pair.a_by_b_squares, a.sum) - Dot(pair.b_by_a_squares, b.sum);
   for (size_t i = 0; i < a.width; ++i) {
     row_sum_product += a.sum[i] * Dot({pair.products.data() + i * b.width, b.width}, b.sum);
   }
@@ -125,9 +125,8 @@ double CrossMoments::UnbiasedOf(const Side& a, const Side& b, const Pair& pair) 
 }
 
 HsicSums CrossMoments::Unbiased() const {
-  return {.xy = UnbiasedOf(x_, y_, xy_),
-          .xx = UnbiasedOf(x_, x_, xx_),
-          .yy = UnbiasedOf(y_, y_, yy_)};
+  return {
+      .xy = UnbiasedOf(x_, y_, xy_), .xx = UnbiasedOf(x_, x_, xx_), .yy = UnbiasedOf(y_, y_, yy_)};
 }
 
 bool CrossMoments::FindSide(const Side& side, const Pair& pair,

@@ -48,15 +48,15 @@ class CrossMoments {
     size_t width = 0;
     std::vector<double> origin;
     double scale = 1;
-    std::vector<double> rows;    // of the samples being added, shifted and scaled
-    std::vector<double> sum;     // sum x
-    double squares = 0;          // sum |x|^2
+    std::vector<double> rows;  // of the samples being added, shifted and scaled
+    std::vector<double> sum;   // sum x
+    double squares = 0;        // sum |x|^2
   };
   struct Pair {
-    std::vector<double> products;         // sum a b'
-    std::vector<double> a_by_b_squares;   // sum |b|^2 a
-    std::vector<double> b_by_a_squares;   // sum |a|^2 b
-    double squares_product = 0;           // sum |a|^2 |b|^2
+    std::vector<double> products;        // sum a b'
+    std::vector<double> a_by_b_squares;  // sum |b|^2 a
+    std::vector<double> b_by_a_squares;  // sum |a|^2 b
+    double squares_product = 0;          // sum |a|^2 |b|^2
   };
 
   static void Shift(std::span<const double> input, bool first, Side* side);

@@ -22,8 +22,7 @@ std::vector<double> FirstColumns(const std::vector<double>& matrix, size_t colum
 }  // namespace
 
 std::optional<PrincipalComponents> FindComponents(std::span<const double> x, size_t n, size_t p) {
-  PrincipalComponents components{
-      .n = n, .p = p, .singular_values = {}, .axes = {}, .scores = {}};
+  PrincipalComponents components{.n = n, .p = p, .singular_values = {}, .axes = {}, .scores = {}};
   const std::vector<double> columns = StandardisedColumns(x, n, p);
   if (std::all_of(columns.begin(), columns.end(), [](double value) { return value == 0; })) {
     return components;

@@ -19,10 +19,10 @@ TEST(NormaliseRows, HoldsAtAnyScaleAndRefusesZeros) {
 
 TEST(NearestNeighbours, LeavesOutTheSampleAndTakesTheLowerIndexOfTies) {
   // Sample 0 is equally far from 1, 2 and 3, but for rounding.
-  const std::vector<double> similarity = {1, 0.5 - 1e-16, 0.5, 0.5,  //
-                                          0.5, 1, 0.9, 0.1,          //
-                                          0.5, 0.9, 1, 0.2,          //
-                                          0.5, 0.1, 0.2, 1};
+  const std::vector<double> similarity = {1,   0.5 - 1e-16, 0.5, 0.5,  //
+                                          0.5, 1,           0.9, 0.1,  //
+                                          0.5, 0.9,         1,   0.2,  //
+                                          0.5, 0.1,         0.2, 1};
   std::vector<uint32_t> neighbours(8);
   NearestNeighbours(similarity.data(), 4, 2, neighbours.data());
   EXPECT_THAT(neighbours, ElementsAre(1, 2, 0, 2, 0, 1, 0, 2));

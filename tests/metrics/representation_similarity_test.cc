@@ -136,9 +136,9 @@ TEST(Similarities, CcaSeesTheSpanOnly) {
     EXPECT_NEAR(std::get<double>(before.at(name)), std::get<double>(after.at(name)), 1e-9);
   }
   EXPECT_LT(std::get<double>(before.at("cca_mean_ratio")), 0.999);
-  EXPECT_GT(std::fabs(std::get<double>(before.at("cka_ratio")) -
-                      std::get<double>(after.at("cka_ratio"))),
-            1e-3);
+  EXPECT_GT(
+      std::fabs(std::get<double>(before.at("cka_ratio")) - std::get<double>(after.at("cka_ratio"))),
+      1e-3);
 }
 
 TEST(Similarities, AreSymmetric) {
@@ -255,8 +255,8 @@ TEST(Similarities, FollowFromMoments) {
     x.array() += 10;
     const SimilarityOptions options = Options();
     statistics::CrossMoments moments(static_cast<size_t>(p), static_cast<size_t>(q));
-    moments.Add({x.data(), static_cast<size_t>(x.size())}, {y.data(), static_cast<size_t>(y.size())},
-                40);
+    moments.Add({x.data(), static_cast<size_t>(x.size())},
+                {y.data(), static_cast<size_t>(y.size())}, 40);
     Figures figures;
     AppendSimilarities(moments, options, SimilarityScope::kLayers, {}, &figures);
     const auto expected = Compare(x, y);

@@ -122,8 +122,7 @@ TEST_F(RepresentationAnalysisTest, ALayerIsComparedWithItsFirstAndItsPreviousPro
   EXPECT_NEAR(Value(figures, name, previous), 1, 1e-12);
   figures = AddStep(analysis, {Activations(0, x)});
   EXPECT_NEAR(Value(figures, name, first), 1, 1e-12);
-  EXPECT_NEAR(
-      Value(figures, "thermograd_earlier_step_mutual_neighbours_ratio", first), 1, 1e-12);
+  EXPECT_NEAR(Value(figures, "thermograd_earlier_step_mutual_neighbours_ratio", first), 1, 1e-12);
   EXPECT_LT(Value(figures, name, previous), 0.9);
 }
 

@@ -49,8 +49,7 @@ struct Outgoing {
 
   bool done() const { return sent_bytes == matrix->bytes.size(); }
   double share() const {
-    return done() ? 1
-                  : static_cast<double>(sent_bytes) / static_cast<double>(matrix->bytes.size());
+    return done() ? 1 : static_cast<double>(sent_bytes) / static_cast<double>(matrix->bytes.size());
   }
 };
 
