@@ -537,11 +537,15 @@ void RunSession::CountNonFinite(std::vector<v1::StreamRunResponse>* responses) {
 void RunSession::AnalyzeRepresentations(Figures* figures,
                                         std::vector<v1::StreamRunResponse>* responses) {
   std::vector<LayerActivations> layers;
-  for (LayerStep& state : step_->layers) {
-    if (!state.activations.received) continue;
-    layers.push_back(*std::move(state.activations.received));
+  for (size_t i = 0; i < step_->layers.size(); ++i) {
+    LayerStep& state = step_->layers[i];
+    if (!state.activations.received && !state.gradient.received) continue;
+    // Gradients alone make a layer whose activations are missing.
+    LayerActivations& layer = layers.emplace_back();
+    layer.layer = i;
+    if (state.activations.received) layer = *std::move(state.activations.received);
     if (state.gradient.received) {
-      layers.back().gradient =
+      layer.gradient =
           std::make_shared<const LayerActivations>(*std::move(state.gradient.received));
     }
   }

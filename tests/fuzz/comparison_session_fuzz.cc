@@ -11,6 +11,7 @@ namespace thermograd::service {
 namespace {
 
 constexpr const char* kConversation[] = {
+    "options { similarities: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12] neighbours: 2 permutations: 19 }",
     "header { side: COMPARISON_SIDE_X samples: 4 features: 2 data_type: DATA_TYPE_BF16 }",
     "header { side: COMPARISON_SIDE_Y samples: 4 features: 1 data_type: DATA_TYPE_FP32 }",
     "chunk { side: COMPARISON_SIDE_X data: 'abcdefgh' }",
@@ -33,6 +34,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace thermograd::service;
   Limits limits;
   limits.max_chunk_bytes = 4096;
+  // Small enough that moments are summed in some of the calls.
+  limits.max_samples = 64;
   Admission admission(1, 1 << 20);
   {
     ComparisonSession session(limits, &admission);

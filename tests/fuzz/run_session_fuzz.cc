@@ -14,10 +14,14 @@ namespace {
 
 constexpr const char* kConversation[] = {
     R"(run_spec {
-         run: "run" world_size: 1 reporting { window_steps: 2 }
+         run: "run" world_size: 1
          parameter_kinds: TENSOR_KIND_UPDATE parameter_kinds: TENSOR_KIND_PRECONDITIONER
          parameter_kinds: TENSOR_KIND_GRADIENT_AFTER_UPDATE
          parameter_kinds: TENSOR_KIND_REDUCED_GRADIENT
+         reporting {
+           window_steps: 2
+           similarity { similarities: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12] neighbours: 2 permutations: 19 }
+         }
          optimizer { kind: OPTIMIZER_KIND_SGD }
          parameters {
            id: 1 name: "u" shape: 1 shape: 2 group: "g"
@@ -25,7 +29,7 @@ constexpr const char* kConversation[] = {
          }
          parameters { id: 2 name: "w" shape: 2 shape: 1 }
          symmetries { name: "s" neuron_rescaling { incoming { parameter_id: 1 } outgoing { parameter_id: 2 } } }
-         layers { id: 3 name: "h" width: 1 }
+         layers { id: 3 name: "h" width: 1 weight_id: 1 reader_weight_id: 2 }
          layers { id: 4 name: "p" width: 1 probe_set: "probes" }
          probe_sets { name: "probes" samples: 4 fingerprint: "f" }
        })",
@@ -45,6 +49,8 @@ constexpr const char* kConversation[] = {
     "shape: 4 shape: 1 }",
     "chunk { tensor_id: 3 kind: TENSOR_KIND_ACTIVATION data_type: DATA_TYPE_BF16 data: 'abkdeflh' "
     "shape: 4 shape: 1 microbatch: 1 }",
+    "chunk { tensor_id: 3 kind: TENSOR_KIND_ACTIVATION_GRADIENT data_type: DATA_TYPE_BF16 data: "
+    "'bcdefgha' shape: 4 shape: 1 }",
     "chunk { tensor_id: 4 kind: TENSOR_KIND_ACTIVATION data_type: DATA_TYPE_FP16 data: 'ahcdefgb' "
     "shape: 4 shape: 1 }",
     "chunk { tensor_id: 1 kind: TENSOR_KIND_REDUCED_GRADIENT data_type: DATA_TYPE_BF16 "

@@ -1,6 +1,7 @@
 #include "service/run_session.h"
 
 #include <chrono>
+#include <cmath>
 #include <limits>
 #include <string>
 #include <vector>
@@ -234,6 +235,52 @@ TEST_F(RunSessionTest, ActivationsOfOneStepMakeARepresentation) {
   ASSERT_TRUE(Receive(End(1)).ok());
   EXPECT_NEAR(Value("thermograd_effective_rank"), 2, 1e-12);
   EXPECT_EQ(admission_.bytes(), window_bytes_);
+}
+
+TEST_F(RunSessionTest, LayersAreAlignedWithTheirGradientsAndWeights) {
+  v1::StreamRunRequest spec = Spec();
+  spec.mutable_run_spec()->mutable_layers(0)->set_weight_id(2);
+  spec.mutable_run_spec()->mutable_layers(0)->set_reader_weight_id(1);
+  const auto refuse = [&](auto change, const std::string& text) {
+    v1::StreamRunRequest request = spec;
+    change(request.mutable_run_spec()->mutable_layers(0));
+    ExpectRefused(request, text);
+  };
+  refuse([](v1::Layer* layer) { layer->set_weight_id(9); }, "layers[0].weight_id");
+  refuse([](v1::Layer* layer) { layer->set_weight_id(1); }, "layers[0].weight_id");
+  refuse([](v1::Layer* layer) { layer->set_reader_weight_id(2); }, "layers[0].reader_weight_id");
+  ASSERT_TRUE(Receive(spec).ok());
+  window_bytes_ = admission_.bytes();
+  ASSERT_TRUE(Receive(Begin(1)).ok());
+  const auto send = [&](v1::TensorKind kind, const std::vector<float>& values) {
+    v1::StreamRunRequest chunk = Chunk(3, kind, values);
+    chunk.mutable_chunk()->add_shape(2);
+    chunk.mutable_chunk()->add_shape(2);
+    ASSERT_TRUE(Receive(chunk).ok());
+  };
+  send(v1::TENSOR_KIND_ACTIVATION_GRADIENT, {3, 0, 0, 0});
+  send(v1::TENSOR_KIND_ACTIVATION, {1, 0, 0, 1});
+  ASSERT_TRUE(Receive(Chunk(1, v1::TENSOR_KIND_WEIGHT, {5, 0})).ok());
+  ASSERT_TRUE(Receive(Chunk(2, v1::TENSOR_KIND_WEIGHT, {5, 0})).ok());
+  ASSERT_TRUE(Receive(End(1)).ok());
+  EXPECT_DOUBLE_EQ(Value("thermograd_alignment_representation_gradient_ratio"), std::sqrt(0.5));
+  EXPECT_DOUBLE_EQ(Value("thermograd_alignment_representation_weight_ratio"), std::sqrt(0.5));
+  EXPECT_DOUBLE_EQ(Value("thermograd_alignment_gradient_weight_ratio"), 1);
+  EXPECT_EQ(admission_.bytes(), window_bytes_);
+
+  // Gradients alone are not passed over in silence.
+  ASSERT_TRUE(Receive(Begin(2)).ok());
+  send(v1::TENSOR_KIND_ACTIVATION_GRADIENT, {3, 0, 0, 0});
+  ASSERT_TRUE(Receive(End(2)).ok());
+  EXPECT_EQ(Reason("thermograd_alignment_representation_gradient_ratio"),
+            v1::UNDEFINED_REASON_MISSING_TENSOR);
+  EXPECT_EQ(Reason("thermograd_effective_rank"), v1::UNDEFINED_REASON_MISSING_TENSOR);
+}
+
+TEST_F(RunSessionTest, DeclaredSimilaritiesAreChecked) {
+  v1::StreamRunRequest spec = Spec();
+  spec.mutable_run_spec()->mutable_reporting()->mutable_similarity()->set_permutations(3);
+  ExpectRefused(spec, "run_spec.reporting.similarity.permutations");
 }
 
 }  // namespace

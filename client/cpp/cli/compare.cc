@@ -4,6 +4,7 @@
 
 #include "absl/flags/flag.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "cli/command.h"
 #include "cli/connection.h"
@@ -12,6 +13,16 @@
 
 ABSL_FLAG(std::string, x_tensor, "", "Tensor of X, if its file holds several.");
 ABSL_FLAG(std::string, y_tensor, "", "Tensor of Y, if its file holds several.");
+ABSL_FLAG(std::vector<std::string>, similarities, {},
+          "What to compute, separated by commas: cka, cka_unbiased, cka_rbf, cka_rbf_unbiased, "
+          "cka_calibrated, mutual_neighbours, cknna, cca, svcca, pwcca, procrustes, rsa, or all. "
+          "None: those that are cheap.");
+ABSL_FLAG(uint32_t, neighbours, 0, "k of mutual_neighbours and cknna; 0: 10.");
+ABSL_FLAG(uint32_t, permutations, 0, "Permutations of cka_calibrated; 0: 199.");
+ABSL_FLAG(double, rbf_bandwidth_fraction, 0,
+          "Bandwidth of cka_rbf as a part of the median distance; 0: 0.5.");
+ABSL_FLAG(double, svcca_variance_fraction, 0, "Part of the variance that svcca keeps; 0: 0.99.");
+ABSL_FLAG(double, cca_ridge, 0, "Ridge of cca as a part of the largest variance.");
 
 namespace thermograd::cli {
 namespace {
@@ -35,7 +46,36 @@ absl::StatusOr<client::TensorView> Choose(const client::TensorFile& file, const 
   return absl::NotFoundError(absl::StrCat(path, " holds no floating-point tensor ", name));
 }
 
-absl::Status Check(Operands) { return CheckTextOrJson(); }
+absl::StatusOr<v1::SimilarityOptions> Similarity() {
+  v1::SimilarityOptions options;
+  for (const std::string& name : absl::GetFlag(FLAGS_similarities)) {
+    v1::Similarity similarity = v1::SIMILARITY_UNSPECIFIED;
+    if (name == "all") {
+      for (int value = v1::Similarity_MIN; value <= v1::Similarity_MAX; ++value) {
+        if (v1::Similarity_IsValid(value) && value != v1::SIMILARITY_UNSPECIFIED) {
+          options.add_similarities(static_cast<v1::Similarity>(value));
+        }
+      }
+    } else if (v1::Similarity_Parse(absl::StrCat("SIMILARITY_", absl::AsciiStrToUpper(name)),
+                                    &similarity) &&
+               similarity != v1::SIMILARITY_UNSPECIFIED) {
+      options.add_similarities(similarity);
+    } else {
+      return absl::InvalidArgumentError(absl::StrCat("--similarities: there is no ", name));
+    }
+  }
+  options.set_neighbours(absl::GetFlag(FLAGS_neighbours));
+  options.set_permutations(absl::GetFlag(FLAGS_permutations));
+  options.set_rbf_bandwidth_fraction(absl::GetFlag(FLAGS_rbf_bandwidth_fraction));
+  options.set_svcca_variance_fraction(absl::GetFlag(FLAGS_svcca_variance_fraction));
+  options.set_cca_ridge(absl::GetFlag(FLAGS_cca_ridge));
+  return options;
+}
+
+absl::Status Check(Operands) {
+  if (absl::Status status = Similarity().status(); !status.ok()) return status;
+  return CheckTextOrJson();
+}
 
 absl::Status Run(Operands operands, Console& console) {
   const absl::StatusOr<client::TensorFile> x_file = client::OpenTensorFile(operands[0]);
@@ -51,6 +91,7 @@ absl::Status Run(Operands operands, Console& console) {
   if (!channel.ok()) return channel.status();
   client::CompareOptions options;
   options.timeout = absl::GetFlag(FLAGS_timeout);
+  options.similarity = *Similarity();
   const absl::StatusOr<v1::CompareRepresentationsResponse> response =
       client::Compare(*std::move(channel), {*x, ""}, {*y, ""}, options);
   if (!response.ok()) return response.status();
@@ -71,7 +112,9 @@ Command CompareCommand() {
               "Sends two matrices of representations, one sample a row, and prints how similar\n"
               "they are. X and Y are .npy or .safetensors files of float16, bfloat16, float32 or\n"
               "float64; dimensions after the first are flattened into features.",
-          .flags = {"address", "tls_ca_file", "timeout", "format", "x_tensor", "y_tensor"},
+          .flags = {"address", "tls_ca_file", "timeout", "format", "x_tensor", "y_tensor",
+                    "similarities", "neighbours", "permutations", "rbf_bandwidth_fraction",
+                    "svcca_variance_fraction", "cca_ridge"},
           .check = Check,
           .run = Run};
 }

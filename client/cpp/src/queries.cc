@@ -41,19 +41,42 @@ absl::StatusOr<v1::ComparisonHeader> HeaderOf(v1::ComparisonSide side,
 
 using Writer = grpc::ClientWriter<v1::CompareRepresentationsRequest>;
 
+// A matrix of which part is sent.
+struct Outgoing {
+  v1::ComparisonSide side;
+  const TensorView* matrix;
+  size_t sent_bytes = 0;
+
+  bool done() const { return sent_bytes == matrix->bytes.size(); }
+  double share() const {
+    return done() ? 1 : static_cast<double>(sent_bytes) / static_cast<double>(matrix->bytes.size());
+  }
+};
+
 // False if the call is over.
-bool WriteMatrix(v1::ComparisonSide side, const TensorView& matrix, size_t chunk_bytes,
-                 Writer& writer) {
+bool WriteChunk(size_t chunk_bytes, Outgoing& outgoing, Writer& writer) {
+  const TensorView& matrix = *outgoing.matrix;
   const size_t element_bytes = ElementBytes(matrix.data_type);
   const size_t step_bytes = std::max(chunk_bytes / element_bytes, size_t{1}) * element_bytes;
+  const absl::string_view data = matrix.bytes.substr(outgoing.sent_bytes, step_bytes);
   v1::CompareRepresentationsRequest request;
   v1::ComparisonChunk& chunk = *request.mutable_chunk();
-  chunk.set_side(side);
-  for (size_t begin = 0; begin < matrix.bytes.size(); begin += step_bytes) {
-    const absl::string_view data = matrix.bytes.substr(begin, step_bytes);
-    chunk.set_offset(begin / element_bytes);
-    chunk.set_data(data.data(), data.size());
-    if (!writer.Write(request)) return false;
+  chunk.set_side(outgoing.side);
+  chunk.set_offset(outgoing.sent_bytes / element_bytes);
+  chunk.set_data(data.data(), data.size());
+  outgoing.sent_bytes += data.size();
+  return writer.Write(request);
+}
+
+// Always the side that is behind: of many samples the server keeps only those that it has seen one
+// side of. False if the call is over.
+bool WriteMatrices(const TensorView& x, const TensorView& y, size_t chunk_bytes, Writer& writer) {
+  Outgoing x_outgoing{.side = v1::COMPARISON_SIDE_X, .matrix = &x};
+  Outgoing y_outgoing{.side = v1::COMPARISON_SIDE_Y, .matrix = &y};
+  while (!x_outgoing.done() || !y_outgoing.done()) {
+    const bool x_is_next =
+        !x_outgoing.done() && (y_outgoing.done() || x_outgoing.share() <= y_outgoing.share());
+    if (!WriteChunk(chunk_bytes, x_is_next ? x_outgoing : y_outgoing, writer)) return false;
   }
   return true;
 }
@@ -78,10 +101,13 @@ absl::StatusOr<v1::CompareRepresentationsResponse> Compare(std::shared_ptr<grpc:
   *x_request.mutable_header() = *std::move(x_header);
   v1::CompareRepresentationsRequest y_request;
   *y_request.mutable_header() = *std::move(y_header);
+  v1::CompareRepresentationsRequest options_request;
+  *options_request.mutable_options() = options.similarity;
+  const bool has_options = options.similarity.ByteSizeLong() > 0;
   const bool all_written =
-      writer->Write(x_request) && writer->Write(y_request) &&
-      WriteMatrix(v1::COMPARISON_SIDE_X, x.activations, options.chunk_bytes, *writer) &&
-      WriteMatrix(v1::COMPARISON_SIDE_Y, y.activations, options.chunk_bytes, *writer);
+      (!has_options || writer->Write(options_request)) && writer->Write(x_request) &&
+      writer->Write(y_request) &&
+      WriteMatrices(x.activations, y.activations, options.chunk_bytes, *writer);
   // After a failed write the call is over already, and Finish tells why.
   if (all_written) writer->WritesDone();
   if (grpc::Status status = writer->Finish(); !status.ok()) return FromGrpc(status);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,8 +11,17 @@ import grpc
 from thermograd import wire
 from thermograd.declaration import fingerprint
 from thermograd.report import MetricKey, report_values
+from thermograd.v1 import representation_pb2 as representation
 from thermograd.v1 import training_analysis_service_pb2 as service
 from thermograd.v1 import training_analysis_service_pb2_grpc as service_grpc
+
+_PREFIX = "SIMILARITY_"
+# What `compare` can compute.
+SIMILARITIES = tuple(
+    name.removeprefix(_PREFIX).lower()
+    for name in representation.Similarity.keys()
+    if name != "SIMILARITY_UNSPECIFIED"
+)
 
 
 def compare(
@@ -20,6 +30,12 @@ def compare(
     *,
     address: str = "127.0.0.1:50051",
     ids: Iterable[Any] | None = None,
+    similarities: Iterable[str] = (),
+    neighbours: int = 0,
+    permutations: int = 0,
+    rbf_bandwidth_fraction: float = 0.0,
+    svcca_variance_fraction: float = 0.0,
+    cca_ridge: float = 0.0,
     credentials: grpc.ChannelCredentials | None = None,
     timeout: float = 60.0,
 ) -> dict[MetricKey, float]:
@@ -30,6 +46,14 @@ def compare(
         y: the same, with as many samples.
         address: host:port of the server.
         ids: names of the samples in their order, sent as a fingerprint.
+        similarities: what to compute: "cka", "cka_unbiased", "cka_rbf", "cka_rbf_unbiased",
+            "cka_calibrated", "mutual_neighbours", "cknna", "cca", "svcca", "pwcca", "procrustes",
+            "rsa"; none: those that are cheap. SIMILARITIES has all.
+        neighbours: k of the nearest-neighbour figures; 0: 10.
+        permutations: of the calibrated CKA; 0: 199.
+        rbf_bandwidth_fraction: bandwidth as a part of the median distance; 0: 0.5.
+        svcca_variance_fraction: part of the variance that SVCCA keeps; 0: 0.99.
+        cca_ridge: ridge of CCA as a part of each side's largest variance.
         credentials: gRPC credentials; none: the connection is not encrypted.
         timeout: seconds until DEADLINE_EXCEEDED.
 
@@ -37,6 +61,7 @@ def compare(
         The figures that are defined, as `report_values` returns them.
 
     Raises:
+        ValueError: an argument is not what it should be.
         grpc.RpcError: the server refused or could not be reached.
     """
     sides = [
@@ -46,17 +71,34 @@ def compare(
     for _, elements in sides:
         if not elements.shape:
             raise ValueError("a representation needs a dimension of samples")
+    options = representation.SimilarityOptions(
+        similarities=[_similarity(name) for name in similarities],
+        neighbours=neighbours,
+        permutations=permutations,
+        rbf_bandwidth_fraction=rbf_bandwidth_fraction,
+        svcca_variance_fraction=svcca_variance_fraction,
+        cca_ridge=cca_ridge,
+    )
     marker = b"" if ids is None else fingerprint(ids)
     with wire.open_channel(address, credentials) as channel:
         stub = service_grpc.TrainingAnalysisServiceStub(channel)
         return report_values(
-            stub.CompareRepresentations(_requests(sides, marker), timeout=timeout)
+            stub.CompareRepresentations(_requests(options, sides, marker), timeout=timeout)
         )
 
 
+def _similarity(name: str) -> representation.Similarity:
+    if name not in SIMILARITIES:
+        raise ValueError(f"similarities: there is no {name!r}")
+    return representation.Similarity.Value(_PREFIX + name.upper())
+
+
 def _requests(
-    sides: list[tuple[service.ComparisonSide, wire.Elements]], marker: bytes
+    options: representation.SimilarityOptions,
+    sides: list[tuple[service.ComparisonSide, wire.Elements]],
+    marker: bytes,
 ) -> Iterator[service.CompareRepresentationsRequest]:
+    yield service.CompareRepresentationsRequest(options=options)
     for side, elements in sides:
         count = len(elements.data) // elements.item_bytes
         samples = elements.shape[0]
@@ -69,8 +111,17 @@ def _requests(
                 fingerprint=marker,
             )
         )
-    for side, elements in sides:
-        for offset, data in elements.parts(wire.DEFAULT_CHUNK_BYTES):
-            yield service.CompareRepresentationsRequest(
-                chunk=service.ComparisonChunk(side=side, offset=offset, data=data)
-            )
+    # Merged by the share of the matrix that came before: of many samples the server keeps only those
+    # of which it has seen one side.
+    for _, _, request in heapq.merge(*(_chunks(side, elements) for side, elements in sides)):
+        yield request
+
+
+def _chunks(
+    side: service.ComparisonSide, elements: wire.Elements
+) -> Iterator[tuple[float, int, service.CompareRepresentationsRequest]]:
+    total = max(len(elements.data), 1)
+    for offset, data in elements.parts(wire.DEFAULT_CHUNK_BYTES):
+        chunk = service.ComparisonChunk(side=side, offset=offset, data=data)
+        share = offset * elements.item_bytes / total
+        yield share, side, service.CompareRepresentationsRequest(chunk=chunk)

@@ -100,6 +100,7 @@ TEST(CommandLine, AnswersMistakesWithTheirReasonAndExitCode2) {
       {{"compare", "x.npy"}, "operands are missing: X Y"},
       {{"compare", "x.npy", "y.npy", "z.npy"}, "unexpected operand z.npy"},
       {{"compare", "x.npy", "y.npy", "--format=markdown"}, "no Markdown"},
+      {{"compare", "x.npy", "y.npy", "--similarities=cka,likeness"}, "there is no likeness"},
       {{"send"}, "operands are missing: FILE..."},
       {{"send", "g.npy"}, "--run or --spec must name the run"},
       {{"send", "g.npy", "--run=r", "--kind=loss"}, "--kind=loss is none of"},

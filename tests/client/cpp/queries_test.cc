@@ -24,7 +24,7 @@ Representation Matrix(const std::vector<float>& elements, std::vector<uint64_t> 
   return {ViewOf(absl::MakeConstSpan(elements), std::move(shape)), ""};
 }
 
-TEST(Compare, SendsBothHeadersThenTheMatricesInChunks) {
+TEST(Compare, SendsOptionsThenBothHeadersThenTheMatricesByTurns) {
   std::vector<v1::CompareRepresentationsRequest> requests;
   FakeServer server({.compare = [&requests](grpc::ServerContext&, Reader& reader,
                                             v1::CompareRepresentationsResponse& response) {
@@ -39,12 +39,15 @@ TEST(Compare, SendsBothHeadersThenTheMatricesInChunks) {
   left.fingerprint = std::string("\x00\xff", 2);
   CompareOptions options;
   options.chunk_bytes = 14;  // three elements and a part of one
+  options.similarity.add_similarities(v1::SIMILARITY_RSA);
   const absl::StatusOr<v1::CompareRepresentationsResponse> response =
       Compare(server.channel(), left, Matrix(y, {2}), options);
   ASSERT_TRUE(response.ok()) << response.status();
   EXPECT_EQ(response->metrics(0).value(), 0.5);
 
-  ASSERT_THAT(requests, SizeIs(6));
+  ASSERT_THAT(requests, SizeIs(7));
+  EXPECT_EQ(requests[0].options().similarities(0), v1::SIMILARITY_RSA);
+  requests.erase(requests.begin());
   EXPECT_EQ(requests[0].header().side(), v1::COMPARISON_SIDE_X);
   EXPECT_EQ(requests[0].header().samples(), 2u);
   EXPECT_EQ(requests[0].header().features(), 4u);
@@ -53,14 +56,14 @@ TEST(Compare, SendsBothHeadersThenTheMatricesInChunks) {
   EXPECT_EQ(requests[1].header().side(), v1::COMPARISON_SIDE_Y);
   EXPECT_EQ(requests[1].header().features(), 1u) << "a vector is one feature";
   std::string x_bytes;
-  for (size_t i = 2; i < 5; ++i) {
+  for (const size_t i : {2, 4, 5}) {
     EXPECT_EQ(requests[i].chunk().side(), v1::COMPARISON_SIDE_X);
     EXPECT_EQ(requests[i].chunk().offset(), x_bytes.size() / sizeof(float));
     x_bytes += requests[i].chunk().data();
   }
   EXPECT_EQ(x_bytes, left.activations.bytes);
-  EXPECT_EQ(requests[5].chunk().side(), v1::COMPARISON_SIDE_Y);
-  EXPECT_EQ(requests[5].chunk().offset(), 0u);
+  EXPECT_EQ(requests[3].chunk().side(), v1::COMPARISON_SIDE_Y);
+  EXPECT_EQ(requests[3].chunk().offset(), 0u);
 }
 
 TEST(Compare, RefusesWhatIsNoMatrixWithoutACall) {

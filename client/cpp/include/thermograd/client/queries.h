@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "grpcpp/channel.h"
 #include "thermograd/client/tensor.h"
+#include "thermograd/v1/representation.pb.h"
 #include "thermograd/v1/training_analysis_service.pb.h"
 
 namespace thermograd::client {
@@ -28,11 +29,13 @@ struct Representation {
 struct CompareOptions {
   /// Bytes of matrix data in one message.
   size_t chunk_bytes = size_t{1} << 20;
+  /// Which similarities; unset fields: the server's defaults.
+  v1::SimilarityOptions similarity;
   /// Deadline of the whole call.
   absl::Duration timeout = absl::Minutes(5);
 };
 
-/// Sends both matrices and returns their similarities.
+/// Sends both matrices, by turns and in step, and returns their similarities.
 absl::StatusOr<v1::CompareRepresentationsResponse> Compare(std::shared_ptr<grpc::Channel> channel,
                                                            const Representation& x,
                                                            const Representation& y,
