@@ -400,6 +400,9 @@ uint64_t SymmetryBytes(std::span<const DeclaredSymmetry> symmetries) {
     if (const std::optional<metrics::QuadraticForm> form = QuadraticFormOf(symmetry)) {
       bytes += metrics::QuadraticSymmetry::Bytes(*form);
     }
+    if (symmetry.kind == Kind::kScaleInvariance) {
+      bytes += metrics::AngularStep::Bytes(symmetry.instances);
+    }
     for (const auto* side : {&symmetry.first, &symmetry.second}) {
       for (const SymmetryMember& member : *side) {
         bytes += member.instance_of_block.size() * sizeof(uint32_t);
