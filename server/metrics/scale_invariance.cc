@@ -34,6 +34,10 @@ AngularStep::AngularStep(std::string symmetry, size_t instances, bool sgd, size_
       sgd_(sgd),
       window_(window_steps) {}
 
+uint64_t AngularStep::Bytes(size_t instances) {
+  return statistics::BucketedWindow<Window>::kBuckets * instances * sizeof(double);
+}
+
 void AngularStep::AddStep(const SymmetryStepContext& context, const statistics::SideSums& sums,
                           Figures* figures) {
   const bool has_updates = !sums.update_update.empty();

@@ -2,6 +2,7 @@
 #define THERMOGRAD_METRICS_SCALE_INVARIANCE_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,9 @@ class AngularStep {
  public:
   /// `sgd`: the update is plain SGD, for which it follows from gradients and weights.
   AngularStep(std::string symmetry, size_t instances, bool sgd, size_t window_steps);
+
+  /// Memory that the windows take at most.
+  static uint64_t Bytes(size_t instances);
 
   /// Takes the sums of one step and appends its figures.
   void AddStep(const SymmetryStepContext& context, const statistics::SideSums& sums,

@@ -336,6 +336,12 @@ class Checker {
         }
       }
       declaration_.symmetries.push_back(*std::move(declared));
+      const uint64_t bytes = SymmetryBytes(declaration_.symmetries);
+      if (bytes > limits_.max_symmetry_bytes) {
+        return absl::ResourceExhaustedError(
+            absl::StrCat(field, ": the windows of the symmetries up to this one take ", bytes,
+                         " bytes, the limit max_symmetry_bytes is ", limits_.max_symmetry_bytes));
+      }
     }
     for (const DeclaredParameter& parameter : declaration_.parameters) {
       const uint64_t rows = SpectrumRows(parameter);
@@ -344,7 +350,7 @@ class Checker {
           absl::StrCat("No singular values of '", parameter.name, "': its shorter side has ", rows,
                        " rows, the limit max_spectrum_rows is ", limits_.max_spectrum_rows, "."));
     }
-    return CheckSymmetryMemory(declaration_.symmetries, limits_);
+    return absl::OkStatus();
   }
 
   const v1::RunSpec& spec_;

@@ -22,7 +22,7 @@ struct Limits {
   uint64_t max_elements = uint64_t{1} << 40;
   /// r of the r x r charge of a rotation symmetry.
   uint32_t max_rotation_rows = 1024;
-  /// Memory of the windows of one stream's symmetries: it grows with their neurons, and with heads
+  /// Memory of the windows of one stream's symmetries: it grows with their rows, and with heads
   /// times r x r.
   uint64_t max_symmetry_bytes = uint64_t{1} << 30;
   /// Neurons of one NeuronPermutation: all pairs are compared.

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "service/messages.h"
+#include "service/symmetry_declaration.h"
 
 namespace thermograd::service {
 namespace {
@@ -129,7 +130,8 @@ absl::Status RunSession::ReceiveRunSpec(const v1::RunSpec& spec,
   absl::StatusOr<RunDeclaration> declaration = CheckRunSpec(spec, environment_.limits);
   if (!declaration.ok()) return declaration.status();
   const uint64_t window_bytes = metrics::EntropicForces::WindowBytes(declaration->parameters.size(),
-                                                                     declaration->window_steps);
+                                                                     declaration->window_steps) +
+                                SymmetryBytes(declaration->symmetries);
   if (window_bytes > environment_.limits.max_stream_bytes || !run_memory_.Take(window_bytes)) {
     return absl::ResourceExhaustedError(absl::StrCat(
         "run_spec.reporting.window_steps: windows of ", declaration->window_steps, " steps of ",

@@ -149,11 +149,21 @@ class Checker {
     return bias;
   }
 
-  // Block i of `blocks` belongs to instance i / `shared`.
-  static void AssignBlocks(size_t blocks, size_t shared, SymmetryMember* member) {
+  // Block i of `blocks` belongs to instance i / `shared`. Rows cost memory here before any tensor
+  // has come.
+  absl::Status AssignBlocks(size_t blocks, size_t shared, SymmetryMember* member) {
+    if (absl::Status status = CheckBlocks(blocks); !status.ok()) return status;
     for (size_t i = 0; i < blocks; ++i) {
       member->instance_of_block.push_back(static_cast<uint32_t>(i / shared));
     }
+    return absl::OkStatus();
+  }
+
+  absl::Status CheckBlocks(size_t blocks) const {
+    if (blocks <= limits_.max_symmetry_bytes / sizeof(uint32_t)) return absl::OkStatus();
+    return absl::ResourceExhaustedError(
+        absl::StrCat(field_, ": ", blocks, " rows, whose windows take more than ",
+                     "max_symmetry_bytes = ", limits_.max_symmetry_bytes));
   }
 
   template <typename Neurons>
@@ -163,12 +173,12 @@ class Checker {
     if (!incoming.ok()) return incoming.status();
     const size_t hidden = (*incoming)->view.rows;
     declared_.instances = hidden;
-    AssignBlocks(hidden, 1, *incoming);
+    if (absl::Status status = AssignBlocks(hidden, 1, *incoming); !status.ok()) return status;
     if (neurons.has_incoming_bias()) {
       absl::StatusOr<SymmetryMember*> bias =
           AddBias("incoming_bias", neurons.incoming_bias(), hidden, &declared_.first);
       if (!bias.ok()) return bias.status();
-      AssignBlocks(hidden, 1, *bias);
+      if (absl::Status status = AssignBlocks(hidden, 1, *bias); !status.ok()) return status;
     }
     absl::StatusOr<SymmetryMember*> outgoing = AddRequired(
         "outgoing", neurons.has_outgoing(), neurons.outgoing(), &declared_.second, true);
@@ -179,8 +189,7 @@ class Checker {
                                                       " columns, it must have a multiple of the ",
                                                       hidden, " hidden neurons"));
     }
-    AssignBlocks(columns, columns / hidden, *outgoing);
-    return absl::OkStatus();
+    return AssignBlocks(columns, columns / hidden, *outgoing);
   }
 
   absl::Status CheckPermutation(const v1::NeuronPermutation& neurons) {
@@ -198,18 +207,17 @@ class Checker {
         AddRequired("first", layers.has_first(), layers.first(), &declared_.first);
     if (!first.ok()) return first.status();
     const size_t rows = (*first)->view.rows;
-    AssignBlocks(rows, rows, *first);
+    if (absl::Status status = AssignBlocks(rows, rows, *first); !status.ok()) return status;
     if (layers.has_first_bias()) {
       absl::StatusOr<SymmetryMember*> bias =
           AddBias("first_bias", layers.first_bias(), rows, &declared_.first);
       if (!bias.ok()) return bias.status();
-      AssignBlocks(rows, rows, *bias);
+      if (absl::Status status = AssignBlocks(rows, rows, *bias); !status.ok()) return status;
     }
     absl::StatusOr<SymmetryMember*> second =
         AddRequired("second", layers.has_second(), layers.second(), &declared_.second);
     if (!second.ok()) return second.status();
-    AssignBlocks((*second)->view.rows, (*second)->view.rows, *second);
-    return absl::OkStatus();
+    return AssignBlocks((*second)->view.rows, (*second)->view.rows, *second);
   }
 
   // `rows` of `name` into heads.
@@ -240,12 +248,16 @@ class Checker {
     absl::Status status = SplitHeads("first", rows, rotation.heads());
     if (status.ok()) status = CheckRotationRows();
     if (!status.ok()) return status;
-    AssignBlocks(declared_.instances, 1, *first);
+    if (absl::Status status = AssignBlocks(declared_.instances, 1, *first); !status.ok()) {
+      return status;
+    }
     if (rotation.has_first_bias()) {
       absl::StatusOr<SymmetryMember*> bias =
           AddBias("first_bias", rotation.first_bias(), rows, &declared_.first);
       if (!bias.ok()) return bias.status();
-      AssignBlocks(declared_.instances, 1, *bias);
+      if (absl::Status status = AssignBlocks(declared_.instances, 1, *bias); !status.ok()) {
+        return status;
+      }
     }
     absl::StatusOr<SymmetryMember*> second =
         AddRequired("second", rotation.has_second(), rotation.second(), &declared_.second, true);
@@ -256,8 +268,7 @@ class Checker {
                                                     " columns, it must have a multiple of the ",
                                                     rows, " rows of first"));
     }
-    AssignBlocks(columns / declared_.dimension, columns / rows, *second);
-    return absl::OkStatus();
+    return AssignBlocks(columns / declared_.dimension, columns / rows, *second);
   }
 
   absl::Status CheckQueryKey(const v1::QueryKeyRotation& rotation) {
@@ -293,10 +304,15 @@ class Checker {
       declared_.kind = Kind::kRotation;
       if (absl::Status status = CheckRotationRows(); !status.ok()) return status;
       for (SymmetryMember& member : declared_.first) {
-        AssignBlocks(declared_.instances * shared, shared, &member);
+        if (absl::Status status = AssignBlocks(declared_.instances * shared, shared, &member);
+            !status.ok()) {
+          return status;
+        }
       }
       for (SymmetryMember& member : declared_.second) {
-        AssignBlocks(declared_.instances, 1, &member);
+        if (absl::Status status = AssignBlocks(declared_.instances, 1, &member); !status.ok()) {
+          return status;
+        }
       }
       return absl::OkStatus();
     }
@@ -315,6 +331,11 @@ class Checker {
                    absl::StrCat("a head has ", rows, " rows, which make no pairs"));
     }
     const size_t pairs = rows / 2;
+    for (const auto* side : {&declared_.first, &declared_.second}) {
+      for (const SymmetryMember& member : *side) {
+        if (absl::Status status = CheckBlocks(member.view.rows); !status.ok()) return status;
+      }
+    }
     const auto assign = [&](size_t shared_by, std::vector<SymmetryMember>* side) {
       for (SymmetryMember& member : *side) {
         for (size_t row = 0; row < member.view.rows; ++row) {
@@ -342,8 +363,7 @@ class Checker {
     if (!weight.ok()) return weight.status();
     const size_t rows = (*weight)->view.rows;
     declared_.instances = invariance.per_row() ? rows : 1;
-    AssignBlocks(rows, rows / declared_.instances, *weight);
-    return absl::OkStatus();
+    return AssignBlocks(rows, rows / declared_.instances, *weight);
   }
 
   absl::Status CheckTranslation(const v1::LogitTranslation& translation) {
@@ -374,20 +394,22 @@ absl::StatusOr<DeclaredSymmetry> CheckSymmetry(const v1::Symmetry& symmetry,
   return Checker(field, limits, declaration).Check(symmetry);
 }
 
-absl::Status CheckSymmetryMemory(std::span<const DeclaredSymmetry> symmetries,
-                                 const Limits& limits) {
+uint64_t SymmetryBytes(std::span<const DeclaredSymmetry> symmetries) {
   uint64_t bytes = 0;
-  for (size_t i = 0; i < symmetries.size(); ++i) {
-    if (const std::optional<metrics::QuadraticForm> form = QuadraticFormOf(symmetries[i])) {
+  for (const DeclaredSymmetry& symmetry : symmetries) {
+    if (const std::optional<metrics::QuadraticForm> form = QuadraticFormOf(symmetry)) {
       bytes += metrics::QuadraticSymmetry::Bytes(*form);
     }
-    if (bytes > limits.max_symmetry_bytes) {
-      return absl::ResourceExhaustedError(absl::StrCat(
-          "run_spec.symmetries[", i, "]: the windows of the symmetries up to this one take ", bytes,
-          " bytes, the limit max_symmetry_bytes is ", limits.max_symmetry_bytes));
+    if (symmetry.kind == Kind::kScaleInvariance) {
+      bytes += metrics::AngularStep::Bytes(symmetry.instances);
+    }
+    for (const auto* side : {&symmetry.first, &symmetry.second}) {
+      for (const SymmetryMember& member : *side) {
+        bytes += member.instance_of_block.size() * sizeof(uint32_t);
+      }
     }
   }
-  return absl::OkStatus();
+  return bytes;
 }
 
 }  // namespace thermograd::service

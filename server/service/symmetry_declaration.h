@@ -1,10 +1,10 @@
 #ifndef THERMOGRAD_SERVICE_SYMMETRY_DECLARATION_H_
 #define THERMOGRAD_SERVICE_SYMMETRY_DECLARATION_H_
 
+#include <cstdint>
 #include <span>
 #include <string>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "metrics/symmetry_breaking.h"
 #include "service/limits.h"
@@ -19,9 +19,8 @@ absl::StatusOr<DeclaredSymmetry> CheckSymmetry(const v1::Symmetry& symmetry,
                                                const std::string& field, const Limits& limits,
                                                const RunDeclaration& declaration);
 
-/// RESOURCE_EXHAUSTED if the windows of all symmetries together take too much memory.
-absl::Status CheckSymmetryMemory(std::span<const DeclaredSymmetry> symmetries,
-                                 const Limits& limits);
+/// Memory that the windows of symmetries take at most.
+uint64_t SymmetryBytes(std::span<const DeclaredSymmetry> symmetries);
 
 }  // namespace thermograd::service
 

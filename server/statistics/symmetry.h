@@ -21,8 +21,8 @@ struct MatrixView {
 
   /// The same elements with rows and columns exchanged.
   MatrixView Transposed() const;
-  /// `rows` rows from `first_row` on.
-  MatrixView Rows(size_t first_row, size_t rows) const;
+  /// `count` rows from `first_row` on.
+  MatrixView Rows(size_t first_row, size_t count) const;
   /// The view applied to the elements of its parameter.
   kernels::StridedMatrix Of(std::span<const double> elements) const;
 };

@@ -29,6 +29,12 @@ constexpr const char* kConversation[] = {
          }
          parameters { id: 2 name: "w" shape: 2 shape: 1 }
          symmetries { name: "s" neuron_rescaling { incoming { parameter_id: 1 } outgoing { parameter_id: 2 } } }
+         symmetries { name: "l" layer_rescaling { first { parameter_id: 1 } second { parameter_id: 2 } } }
+         symmetries { name: "r" double_rotation { first { parameter_id: 2 } second { parameter_id: 1 } } }
+         symmetries { name: "q" query_key_rotation { query { parameter_id: 2 } key { parameter_id: 1 } } }
+         symmetries { name: "i" scale_invariance { weight { parameter_id: 2 } per_row: true } }
+         symmetries { name: "t" logit_translation { weight { parameter_id: 2 transposed: true } } }
+         symmetries { name: "p" neuron_permutation { incoming { parameter_id: 1 } outgoing { parameter_id: 2 } } }
          layers { id: 3 name: "h" width: 1 weight_id: 1 reader_weight_id: 2 }
          layers { id: 4 name: "p" width: 1 probe_set: "probes" }
          probe_sets { name: "probes" samples: 4 fingerprint: "f" }

@@ -20,6 +20,8 @@ absl::Status Declare(const std::string& symmetry, const Limits& limits = Limits(
          parameters { id: 3 name: 'bias' shape: 8 }
          parameters { id: 4 name: 'kernel' shape: 8 shape: 3 shape: 2 }
          parameters { id: 5 name: 'column' shape: 8 shape: 1 }
+         parameters { id: 6 name: 'huge' shape: 1099511627776 }
+         parameters { id: 7 name: 'wide' shape: 1 shape: 1099511627776 }
          symmetries { name: 's' )" +
           symmetry + "}",
       &spec))
@@ -119,6 +121,19 @@ TEST(SymmetryDeclaration, MembersOfOneParameterMustNotOverlap) {
   EXPECT_TRUE(Declare("layer_rescaling { first { parameter_id: 2 transposed: true rows: 8 }"
                       " second { parameter_id: 2 transposed: true first_row: 8 } }")
                   .ok());
+}
+
+TEST(SymmetryDeclaration, NothingIsAllocatedForRowsBeyondTheLimit) {
+  for (const char* symmetry :
+       {"scale_invariance { weight { parameter_id: 6 } per_row: true }",
+        "scale_invariance { weight { parameter_id: 6 } }",
+        "neuron_rescaling { incoming { parameter_id: 1 } outgoing { parameter_id: 7 } }",
+        "layer_rescaling { first { parameter_id: 1 } second { parameter_id: 6 } }",
+        "double_rotation { first { parameter_id: 1 rows: 1 } second { parameter_id: 7 } }",
+        "query_key_rotation { query { parameter_id: 6 } key { parameter_id: 3 }"
+        " rotary: ROTARY_LAYOUT_HALVES }"}) {
+    ExpectRefused(symmetry, "", absl::StatusCode::kResourceExhausted);
+  }
 }
 
 TEST(SymmetryDeclaration, LimitsAreNamed) {

@@ -221,51 +221,65 @@ def _symmetry(symmetry: Symmetry, ids: Mapping[str, int]) -> run_pb2.Symmetry:
             transposed=of.transposed,
         )
 
-    declared = run_pb2.Symmetry(name=symmetry.name)
-    if isinstance(symmetry, (NeuronRescaling, NeuronPermutation)):
-        is_rescaling = isinstance(symmetry, NeuronRescaling)
-        neurons = declared.neuron_rescaling if is_rescaling else declared.neuron_permutation
-        neurons.MergeFrom(
-            type(neurons)(
+    if isinstance(symmetry, NeuronRescaling):
+        return run_pb2.Symmetry(
+            name=symmetry.name,
+            neuron_rescaling=run_pb2.NeuronRescaling(
                 incoming=member(symmetry.incoming),
                 incoming_bias=member(symmetry.incoming_bias),
                 outgoing=member(symmetry.outgoing),
-            )
+            ),
         )
-    elif isinstance(symmetry, LayerRescaling):
-        declared.layer_rescaling.MergeFrom(
-            run_pb2.LayerRescaling(
+    if isinstance(symmetry, LayerRescaling):
+        return run_pb2.Symmetry(
+            name=symmetry.name,
+            layer_rescaling=run_pb2.LayerRescaling(
                 first=member(symmetry.first),
                 first_bias=member(symmetry.first_bias),
                 second=member(symmetry.second),
-            )
+            ),
         )
-    elif isinstance(symmetry, DoubleRotation):
-        declared.double_rotation.MergeFrom(
-            run_pb2.DoubleRotation(
+    if isinstance(symmetry, DoubleRotation):
+        return run_pb2.Symmetry(
+            name=symmetry.name,
+            double_rotation=run_pb2.DoubleRotation(
                 first=member(symmetry.first),
                 first_bias=member(symmetry.first_bias),
                 second=member(symmetry.second),
                 heads=symmetry.heads,
-            )
+            ),
         )
-    elif isinstance(symmetry, QueryKeyRotation):
-        declared.query_key_rotation.MergeFrom(
-            run_pb2.QueryKeyRotation(
+    if isinstance(symmetry, QueryKeyRotation):
+        return run_pb2.Symmetry(
+            name=symmetry.name,
+            query_key_rotation=run_pb2.QueryKeyRotation(
                 query=member(symmetry.query),
                 query_bias=member(symmetry.query_bias),
                 key=member(symmetry.key),
                 key_bias=member(symmetry.key_bias),
                 heads=symmetry.heads,
                 rotary=_ROTARY_LAYOUTS[symmetry.rotary],
-            )
+            ),
         )
-    elif isinstance(symmetry, ScaleInvariance):
-        declared.scale_invariance.MergeFrom(
-            run_pb2.ScaleInvariance(weight=member(symmetry.weight), per_row=symmetry.per_row)
+    if isinstance(symmetry, ScaleInvariance):
+        return run_pb2.Symmetry(
+            name=symmetry.name,
+            scale_invariance=run_pb2.ScaleInvariance(
+                weight=member(symmetry.weight), per_row=symmetry.per_row
+            ),
         )
-    else:
-        declared.logit_translation.MergeFrom(
-            run_pb2.LogitTranslation(weight=member(symmetry.weight), bias=member(symmetry.bias))
+    if isinstance(symmetry, LogitTranslation):
+        return run_pb2.Symmetry(
+            name=symmetry.name,
+            logit_translation=run_pb2.LogitTranslation(
+                weight=member(symmetry.weight), bias=member(symmetry.bias)
+            ),
         )
-    return declared
+    return run_pb2.Symmetry(
+        name=symmetry.name,
+        neuron_permutation=run_pb2.NeuronPermutation(
+            incoming=member(symmetry.incoming),
+            incoming_bias=member(symmetry.incoming_bias),
+            outgoing=member(symmetry.outgoing),
+        ),
+    )
