@@ -234,10 +234,9 @@ Representation Prepare(std::span<const double> x, size_t n, size_t p,
   if (NeedsNeighbours(options)) {
     if (options.neighbours >= n) {
       representation.neighbours = Undefined::kTooFewSamples;
-    } else if (representation.linear.biased_hsic == 0) {
-      // All samples are the same: every neighbour is a tie.
-      representation.neighbours = Undefined::kZeroDenominator;
-    } else if (auto cosines = statistics::Cosines(x, n, p)) {
+    } else if (auto cosines = representation.linear.biased_hsic == 0
+                                  ? std::nullopt  // all samples are one: every neighbour is a tie
+                                  : statistics::Cosines(x, n, p)) {
       representation.neighbours = statistics::NearestNeighbours(*cosines, n, options.neighbours);
       if (options.Has(Similarity::kCknna)) representation.cosines = *std::move(cosines);
     } else {
