@@ -10,16 +10,22 @@ namespace {
 
 // The names of one similarity, by scope.
 #define THERMOGRAD_SIMILARITY_NAMES(stem) \
-  { "thermograd_" stem, "thermograd_earlier_step_" stem, "thermograd_cross_run_" stem }
+  { "thermograd_" stem, "thermograd_earlier_step_" stem, "thermograd_cross_run_" stem, nullptr }
+// Of those that follow from moments too.
+#define THERMOGRAD_MOMENT_SIMILARITY_NAMES(stem)                                       \
+  {                                                                                    \
+    "thermograd_" stem, "thermograd_earlier_step_" stem, "thermograd_cross_run_" stem, \
+        "thermograd_window_" stem                                                      \
+  }
 
 constexpr SimilarityDefinition kSimilarityDefinitions[] = {
-    {Similarity::kCka, THERMOGRAD_SIMILARITY_NAMES("cka_ratio"), "[0, 1]", "Linear CKA",
+    {Similarity::kCka, THERMOGRAD_MOMENT_SIMILARITY_NAMES("cka_ratio"), "[0, 1]", "Linear CKA",
      "||Y'X||^2 / (||X'X|| ||Y'Y||), columns centred",
      "Kornblith et al. 2019, arXiv 1905.00414, eq. 5", "",
      "1: the same representation up to rotation and scale. Biased upwards for few samples or many "
      "features: trust the debiased form below some hundred samples."},
-    {Similarity::kCkaUnbiased, THERMOGRAD_SIMILARITY_NAMES("cka_unbiased_ratio"), "about [-1, 1]",
-     "Debiased linear CKA",
+    {Similarity::kCkaUnbiased, THERMOGRAD_MOMENT_SIMILARITY_NAMES("cka_unbiased_ratio"),
+     "about [-1, 1]", "Debiased linear CKA",
      "HSIC_1(K, L) / sqrt(HSIC_1(K, K) HSIC_1(L, L)), K = XX', L = YY', HSIC_1(K, L) = "
      "(tr(K~L~) + 1'K~1 1'L~1 / ((n - 1)(n - 2)) - 2 / (n - 2) 1'K~L~1) / (n (n - 3)), diagonals "
      "of K~ and L~ zeroed",
@@ -67,7 +73,7 @@ constexpr SimilarityDefinition kSimilarityDefinitions[] = {
      "Huh et al. 2024, arXiv 2405.07987, appendix A", "2 <= k < n, n >= 4, no sample of norm zero",
      "CKA of the neighbourhoods only: between mutual neighbours, which forget distances, and CKA, "
      "which far samples dominate."},
-    {Similarity::kCca, THERMOGRAD_SIMILARITY_NAMES("cca_mean_ratio"), "[0, 1]",
+    {Similarity::kCca, THERMOGRAD_MOMENT_SIMILARITY_NAMES("cca_mean_ratio"), "[0, 1]",
      "Mean canonical correlation",
      "sum rho_i / min(r_X, r_Y), rho_i the singular values of U_X' U_Y, X = U_X S_X V_X' centred, "
      "singular values below 2^-23 of the largest dropped; with a declared ridge kappa, those of "
@@ -77,20 +83,20 @@ constexpr SimilarityDefinition kSimilarityDefinitions[] = {
      "Do the layers span the same features, however weighted? Invariant to every invertible map. "
      "Rises with (r_X + r_Y) / n by chance: take ten samples a feature, or declare a ridge, under "
      "which even X = Y stays below 1."},
-    {Similarity::kCca, THERMOGRAD_SIMILARITY_NAMES("cca_mean_squared_ratio"), "[0, 1]",
+    {Similarity::kCca, THERMOGRAD_MOMENT_SIMILARITY_NAMES("cca_mean_squared_ratio"), "[0, 1]",
      "Mean squared canonical correlation",
      "R^2_CCA = sum rho_i^2 / min(r_X, r_Y), rho_i as of the mean canonical correlation. The "
      "authors' notebook omits the centring that their paper asks for; here columns are centred",
      "Kornblith et al. 2019, arXiv 1905.00414, table 1",
      "rank below n - 1 on both sides, or a ridge",
      "The part of one layer's whitened variance that the other explains linearly."},
-    {Similarity::kSvcca, THERMOGRAD_SIMILARITY_NAMES("svcca_ratio"), "[0, 1]", "SVCCA",
+    {Similarity::kSvcca, THERMOGRAD_MOMENT_SIMILARITY_NAMES("svcca_ratio"), "[0, 1]", "SVCCA",
      "mean canonical correlation of the fewest principal components of each side with sum s_i^2 >= "
      "0.99 of all, or the declared fraction. Implementations that sum s_i instead of s_i^2, or do "
      "not centre, give other values",
      "Raghu et al. 2017, arXiv 1706.05806", "fewer components than n - 1 on both sides",
      "CCA without the directions of least variance, which are mostly noise."},
-    {Similarity::kPwcca, THERMOGRAD_SIMILARITY_NAMES("pwcca_ratio"), "[0, 1]", "PWCCA",
+    {Similarity::kPwcca, THERMOGRAD_MOMENT_SIMILARITY_NAMES("pwcca_ratio"), "[0, 1]", "PWCCA",
      "sum alpha_i rho_i / sum alpha_i, alpha_i = sum_j |<h_i, x_j>| over the features x_j of the "
      "side of lower rank, h_i its canonical variates; for equal ranks the mean of both sides, "
      "where "
@@ -98,7 +104,7 @@ constexpr SimilarityDefinition kSimilarityDefinitions[] = {
      "depends on rotations of the features",
      "Morcos, Raghu, Bengio 2018, arXiv 1806.05759", "rank below n - 1 on both sides",
      "CCA weighted by how much of the layer each direction makes."},
-    {Similarity::kProcrustes, THERMOGRAD_SIMILARITY_NAMES("procrustes_ratio"), "[0, 1]",
+    {Similarity::kProcrustes, THERMOGRAD_MOMENT_SIMILARITY_NAMES("procrustes_ratio"), "[0, 1]",
      "Orthogonal Procrustes similarity",
      "||Y'X||_* / (||X|| ||Y||) = 1 - d^2 / 2, d the Procrustes distance of X and Y centred and "
      "scaled to norm 1. Others report d, d^2, or its arccosine",
@@ -114,6 +120,7 @@ constexpr SimilarityDefinition kSimilarityDefinitions[] = {
 };
 
 #undef THERMOGRAD_SIMILARITY_NAMES
+#undef THERMOGRAD_MOMENT_SIMILARITY_NAMES
 
 // How a scope continues a similarity's texts.
 struct ScopeText {
@@ -134,6 +141,10 @@ constexpr ScopeText kScopes[kSimilarityScopes] = {
     {" of a layer with a layer of another run on one probe set.", "layer,other_run,other_layer",
      "activations of a probe set in both runs",
      "The Platonic measurement: do two runs learn one representation?"},
+    {" of two layers on all samples of the latest complete window.", "layer,other",
+     "activations of both layers for the same samples of training batches; "
+     "Reporting.similarity_over_window",
+     "With more samples than a batch has: what CCA needs where layers are wider than batches."},
 };
 
 constexpr Definition kOtherDefinitions[] = {
@@ -233,6 +244,7 @@ std::vector<Definition> RepresentationDefinitions() {
   std::vector<Definition> definitions;
   for (const SimilarityDefinition& of : kSimilarityDefinitions) {
     for (size_t scope = 0; scope < kSimilarityScopes; ++scope) {
+      if (of.names[scope] == nullptr) continue;
       const ScopeText& text = kScopes[scope];
       const std::string needs = *of.needs == '\0' ? "" : std::string("; ") + of.needs;
       const bool first = scope == 0;

@@ -13,7 +13,7 @@ namespace thermograd::metrics {
 /// What a reader must know of one similarity, whatever is compared with what.
 struct SimilarityDefinition {
   Similarity similarity;
-  /// Names of the metric, by scope.
+  /// Names of the metric, by scope; null where there is none.
   std::array<const char*, kSimilarityScopes> names;
   const char* range;
   /// The subject of a sentence that goes on with what is compared.

@@ -120,13 +120,12 @@ class Comparison {
   }
 
   Result OfNeighbours(Similarity similarity) const {
-    if (const auto reason = Missing(x_.cosines, y_.cosines, x_.neighbours, y_.neighbours)) {
-      return *reason;
-    }
+    if (const auto reason = Missing(x_.neighbours, y_.neighbours)) return *reason;
     const auto& x = std::get<statistics::Neighbours>(x_.neighbours);
     const auto& y = std::get<statistics::Neighbours>(y_.neighbours);
     if (x.k != y.k) return Undefined::kDifferentOptions;
     if (similarity == Similarity::kMutualNeighbours) return MutualNeighbours(x, y);
+    if (const auto reason = Missing(x_.cosines, y_.cosines)) return *reason;
     return Cknna(std::get<std::vector<double>>(x_.cosines), x,
                  std::get<std::vector<double>>(y_.cosines), y);
   }
@@ -151,7 +150,8 @@ void Append(Similarity similarity, SimilarityScope scope, const Results& results
             const std::vector<Label>& labels, Figures* figures) {
   const std::span<const SimilarityDefinition> definitions = DefinitionsOf(similarity);
   for (size_t i = 0; i < definitions.size(); ++i) {
-    figures->push_back({definitions[i].names[static_cast<size_t>(scope)], labels, results[i]});
+    const char* name = definitions[i].names[static_cast<size_t>(scope)];
+    if (name != nullptr) figures->push_back({name, labels, results[i]});
   }
 }
 
@@ -160,7 +160,7 @@ bool NeedsComponents(Similarity similarity) {
          similarity == Similarity::kPwcca || similarity == Similarity::kProcrustes;
 }
 
-bool NeedsCosines(const SimilarityOptions& options) {
+bool NeedsNeighbours(const SimilarityOptions& options) {
   return options.Has(Similarity::kMutualNeighbours) || options.Has(Similarity::kCknna);
 }
 
@@ -202,7 +202,9 @@ uint64_t PreparationBytes(uint64_t n, uint64_t p, const SimilarityOptions& optio
     kept += n * n;
     passing = std::max(passing, n * p + 2 * n * n);
   }
-  if (NeedsCosines(options)) kept += n * n + n * std::min<uint64_t>(options.neighbours, n);
+  if (NeedsNeighbours(options)) {
+    kept += n * n + n * std::min<uint64_t>(options.neighbours, n);
+  }
   if (options.HasComponents()) {
     const uint64_t size = std::min(n, p);
     kept += (n + p + 1) * size;
@@ -229,17 +231,16 @@ Representation Prepare(std::span<const double> x, size_t n, size_t p,
       representation.rbf = Undefined::kZeroDenominator;
     }
   }
-  if (NeedsCosines(options)) {
+  if (NeedsNeighbours(options)) {
     if (options.neighbours >= n) {
-      representation.cosines = Undefined::kTooFewSamples;
-    } else if (representation.linear.biased_hsic == 0) {
-      // All samples are the same: every neighbour is a tie.
-      representation.cosines = Undefined::kZeroDenominator;
-    } else if (auto cosines = statistics::Cosines(x, n, p)) {
+      representation.neighbours = Undefined::kTooFewSamples;
+    } else if (auto cosines = representation.linear.biased_hsic == 0
+                                  ? std::nullopt  // all samples are one: every neighbour is a tie
+                                  : statistics::Cosines(x, n, p)) {
       representation.neighbours = statistics::NearestNeighbours(*cosines, n, options.neighbours);
-      representation.cosines = *std::move(cosines);
+      if (options.Has(Similarity::kCknna)) representation.cosines = *std::move(cosines);
     } else {
-      representation.cosines = Undefined::kZeroDenominator;
+      representation.neighbours = Undefined::kZeroDenominator;
     }
   }
   if (options.HasComponents()) {

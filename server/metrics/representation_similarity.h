@@ -42,8 +42,10 @@ enum class SimilarityScope : uint8_t {
   kEarlierStep,
   /// A layer with a layer of another run.
   kRuns,
+  /// Two layers on all samples of a window; only what follows from moments.
+  kWindow,
 };
-inline constexpr size_t kSimilarityScopes = 3;
+inline constexpr size_t kSimilarityScopes = 4;
 
 /// Which similarities, and their free parameters.
 struct SimilarityOptions {
@@ -112,7 +114,7 @@ void AppendUndefinedSimilarities(const SimilarityOptions& options, Undefined rea
                                  Figures* figures);
 
 /// Appends the chosen ones that follow from moments, for any number of samples; the others are
-/// kLimit, because they would need the samples themselves.
+/// kLimit, because they would need the samples themselves, or have no name in the scope.
 void AppendSimilarities(const statistics::CrossMoments& moments, const SimilarityOptions& options,
                         SimilarityScope scope, const std::vector<Label>& labels, Figures* figures);
 

@@ -114,6 +114,7 @@ class Checker {
                                DefaultSimilaritiesOfRuns(), limits_);
     if (!similarity.ok()) return similarity.status();
     declaration_.similarity = *std::move(similarity);
+    declaration_.similarity_over_window = spec_.reporting().similarity_over_window();
     if (spec_.has_resume_after_step()) {
       declaration_.resume_after_step = spec_.resume_after_step();
     }

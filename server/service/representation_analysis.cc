@@ -117,7 +117,8 @@ void RepresentationAnalysis::AddStep(std::span<const LayerActivations> layers,
           : Without(Similarity::kCkaCalibrated, declaration_.similarity);
   for (size_t a = 0; a < usable.size(); ++a) {
     for (size_t b = a + 1; b < usable.size(); ++b) {
-      if (comparable(usable[a], usable[b])) Compare(usable[a], usable[b], options, figures);
+      if (comparable(usable[a], usable[b]))
+        Compare(usable[a], usable[b], options, figures, notices);
     }
   }
   for (const Layer& layer : usable) {
@@ -206,7 +207,8 @@ void RepresentationAnalysis::Align(const LayerActivations& layer,
 }
 
 void RepresentationAnalysis::Compare(const Layer& x, const Layer& y,
-                                     const SimilarityOptions& options, Figures* figures) {
+                                     const SimilarityOptions& options, Figures* figures,
+                                     std::vector<AnalysisNotice>* notices) {
   const DeclaredLayer& layer = declaration_.layers[x.activations->layer];
   const DeclaredLayer& other = declaration_.layers[y.activations->layer];
   const std::vector<Label> labels = {{"layer", layer.name}, {"other", other.name}};
@@ -218,8 +220,48 @@ void RepresentationAnalysis::Compare(const Layer& x, const Layer& y,
   }
   AppendWithin(options, *x.representation, *y.representation, SimilarityScope::kLayers, labels,
                figures);
-  // A probe set has no minibatches.
-  if (!layer.probe_set) CompareMinibatches(x, y, labels, figures);
+  // A probe set has no minibatches, and no other samples in the next step.
+  if (layer.probe_set) return;
+  CompareMinibatches(x, y, labels, figures);
+  if (declaration_.similarity_over_window) CompareOverWindow(x, y, labels, figures, notices);
+}
+
+void RepresentationAnalysis::CompareOverWindow(const Layer& x, const Layer& y,
+                                               const std::vector<Label>& labels, Figures* figures,
+                                               std::vector<AnalysisNotice>* notices) {
+  WindowMoments& window = window_moments_[{x.activations->layer, y.activations->layer}];
+  const size_t p = declaration_.layers[x.activations->layer].width;
+  const size_t q = declaration_.layers[y.activations->layer].width;
+  if (window.memory == nullptr) {
+    auto memory = std::make_unique<Reservation>(admission_);
+    // Beyond this width the squares alone exceed 64 bits. The solvers work on copies.
+    constexpr size_t kMaxWidth = size_t{1} << 24;
+    if (std::max(p, q) > kMaxWidth || !memory->Take(4 * statistics::CrossMoments::Bytes(p, q))) {
+      if (!window.refused) {
+        window.refused = true;
+        notices->push_back({AnalysisNotice::Kind::kDropped,
+                            "Layers '" + labels[0].second + "' and '" + labels[1].second +
+                                "' are not compared over the window: max_memory_bytes = " +
+                                std::to_string(admission_->max_bytes()) + " is used up."});
+      }
+      metrics::AppendUndefinedSimilarities(declaration_.similarity, Undefined::kLimit,
+                                           SimilarityScope::kWindow, labels, figures);
+      return;
+    }
+    window.memory = std::move(memory);
+    metrics::AppendUndefinedSimilarities(declaration_.similarity, Undefined::kNoEarlierStep,
+                                         SimilarityScope::kWindow, labels, &window.figures);
+  }
+  if (!window.moments) window.moments.emplace(p, q);
+  window.moments->Add(x.activations->values, y.activations->values, x.representation->samples);
+  if (++window.steps == declaration_.window_steps) {
+    window.figures.clear();
+    metrics::AppendSimilarities(*window.moments, declaration_.similarity, SimilarityScope::kWindow,
+                                labels, &window.figures);
+    window.moments.reset();
+    window.steps = 0;
+  }
+  figures->insert(figures->end(), window.figures.begin(), window.figures.end());
 }
 
 void RepresentationAnalysis::CompareMinibatches(const Layer& x, const Layer& y,

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -18,6 +19,7 @@
 #include "service/run_declaration.h"
 #include "service/step.h"
 #include "statistics/representation.h"
+#include "statistics/representation_moments.h"
 #include "statistics/window.h"
 
 namespace thermograd::service {
@@ -51,12 +53,23 @@ class RepresentationAnalysis {
     bool refused = false;
   };
 
+  /// Sums over the samples of a window that is not complete yet, and what the one before gave.
+  struct WindowMoments {
+    std::unique_ptr<Reservation> memory;
+    std::optional<statistics::CrossMoments> moments;
+    size_t steps = 0;
+    metrics::Figures figures;
+    bool refused = false;
+  };
+
   void Align(const LayerActivations& layer, std::span<const TensorElements> weights,
              metrics::Figures* figures) const;
   void Compare(const Layer& x, const Layer& y, const metrics::SimilarityOptions& options,
-               metrics::Figures* figures);
+               metrics::Figures* figures, std::vector<AnalysisNotice>* notices);
   void CompareMinibatches(const Layer& x, const Layer& y, const std::vector<metrics::Label>& labels,
                           metrics::Figures* figures);
+  void CompareOverWindow(const Layer& x, const Layer& y, const std::vector<metrics::Label>& labels,
+                         metrics::Figures* figures, std::vector<AnalysisNotice>* notices);
   void CompareWithEarlierSteps(const Layer& layer, metrics::Figures* figures,
                                std::vector<AnalysisNotice>* notices);
   void CompareWithOtherRuns(std::span<const Layer> layers, size_t probe_set,
@@ -71,6 +84,7 @@ class RepresentationAnalysis {
   uint64_t permutation_products_ = 0;   // of the open step
   bool told_of_permutations_ = false;
   std::map<std::pair<size_t, size_t>, statistics::Window<statistics::HsicSums>> minibatch_windows_;
+  std::map<std::pair<size_t, size_t>, WindowMoments> window_moments_;
   std::map<std::string, std::string> refused_fingerprints_;
 };
 

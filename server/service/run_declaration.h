@@ -109,6 +109,7 @@ struct RunDeclaration {
   uint32_t report_every_steps = 1;
   std::optional<uint64_t> resume_after_step;
   metrics::SimilarityOptions similarity;
+  bool similarity_over_window = false;
   std::vector<DeclaredParameter> parameters;
   std::vector<DeclaredLayer> layers;
   std::vector<DeclaredProbeSet> probe_sets;

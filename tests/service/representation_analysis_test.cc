@@ -14,6 +14,7 @@ namespace thermograd::service {
 namespace {
 
 using metrics::Similarity;
+using metrics::SimilarityOptions;
 using metrics::Undefined;
 
 std::vector<double> Random(size_t count, unsigned seed) {
@@ -253,6 +254,49 @@ TEST_F(RepresentationAnalysisTest, MinibatchesAddUpOverTheWindow) {
   }
   EXPECT_NEAR(Value(figures, "thermograd_cka_minibatch_ratio", {{"layer", "a"}, {"other", "b"}}),
               sums.xy / std::sqrt(sums.xx * sums.yy), 1e-12);
+}
+
+TEST_F(RepresentationAnalysisTest, AWindowGivesWhatABatchIsTooSmallFor) {
+  RunDeclaration declaration = Declaration("r");
+  declaration.layers[0].probe_set.reset();
+  declaration.layers[1].probe_set.reset();
+  declaration.similarity.chosen = {Similarity::kCkaRbf, Similarity::kCca};
+  declaration.similarity_over_window = true;
+  const std::vector<double> x = Random(kSamples * kWidth, 1);
+  const std::vector<double> y = Random(kSamples * kWidth, 2);
+  const std::vector<metrics::Label> labels = {{"layer", "a"}, {"other", "b"}};
+  const char* const name = "thermograd_window_cca_mean_ratio";
+  {
+    RepresentationAnalysis analysis(declaration, limits_, &admission_, &probes_);
+    // Batches of four samples, of which the three features span everything; four make a window.
+    metrics::Figures figures;
+    constexpr size_t kBatch = 4 * kWidth;
+    for (size_t step = 0; step < 5; ++step) {
+      const auto batch = [&](const std::vector<double>& side) {
+        const auto first = side.begin() + static_cast<ptrdiff_t>(step * kBatch);
+        return std::vector<double>(first, first + kBatch);
+      };
+      figures = AddStep(analysis, {Activations(0, batch(x)), Activations(1, batch(y))});
+      EXPECT_EQ(Reason(figures, "thermograd_cca_mean_ratio", labels), Undefined::kTooFewSamples);
+      if (step < 3) {
+        EXPECT_EQ(Reason(figures, name, labels), Undefined::kNoEarlierStep);
+      }
+    }
+    const SimilarityOptions options = declaration.similarity;
+    metrics::Figures expected;
+    metrics::AppendSimilarities(metrics::Prepare({x.data(), 4 * kBatch}, 16, kWidth, options),
+                                metrics::Prepare({y.data(), 4 * kBatch}, 16, kWidth, options),
+                                options, metrics::SimilarityScope::kLayers, labels, &expected);
+    EXPECT_NEAR(Value(figures, name, labels), Value(expected, "thermograd_cca_mean_ratio", labels),
+                1e-10);
+    EXPECT_GT(admission_.bytes(), 0u);
+  }
+  EXPECT_EQ(admission_.bytes(), 0u);
+  Admission none(16, 0);
+  RepresentationAnalysis analysis(declaration, limits_, &none, &probes_);
+  const metrics::Figures figures = AddStep(analysis, {Activations(0, x), Activations(1, y)});
+  EXPECT_EQ(Reason(figures, name, labels), Undefined::kLimit);
+  EXPECT_EQ(notices_.size(), 1u);
 }
 
 TEST_F(RepresentationAnalysisTest, AlignmentsCompareActivationsGradientsAndWeights) {
