@@ -90,7 +90,8 @@ def compare(
 def _similarity(name: str) -> representation.Similarity:
     if name not in SIMILARITIES:
         raise ValueError(f"similarities: there is no {name!r}")
-    return representation.Similarity.Value(_PREFIX + name.upper())
+    number: representation.Similarity = representation.Similarity.Value(_PREFIX + name.upper())
+    return number
 
 
 def _requests(
