@@ -161,6 +161,7 @@ def run_spec(
     run: str,
     *,
     parameters: Mapping[str, Sequence[int]] | None = None,
+    groups: Mapping[str, str] | None = None,
     layers: Sequence[Layer] = (),
     symmetries: Sequence[Symmetry] = (),
     probe_sets: Sequence[ProbeSet] = (),
@@ -175,8 +176,11 @@ def run_spec(
 
     Ids are given in order: `parameters` (name to shape) from 1, then `layers`.
 
+    Args:
+        groups: names of parameter groups by names of parameters; others stand alone.
+
     Raises:
-        KeyError: a symmetry names a parameter that is not declared.
+        KeyError: a parameter is named that is not declared.
     """
     spec = run_pb2.RunSpec(
         run=run,
@@ -193,6 +197,8 @@ def run_spec(
     for number, (name, shape) in enumerate((parameters or {}).items(), start=1):
         ids[name] = number
         spec.parameters.add(id=number, name=name, shape=shape)
+    for name, group in (groups or {}).items():
+        spec.parameters[ids[name] - 1].group = group
     for number, layer in enumerate(layers, start=len(ids) + 1):
         spec.layers.add(
             id=number, name=layer.name, width=layer.width, probe_set=layer.probe_set

@@ -21,6 +21,7 @@ from torch import nn
 from thermograd import wire
 from thermograd.capture import CapturedStep, CapturedTensor
 from thermograd.declaration import Layer, ProbeSet, Symmetry, parameters_of, run_spec
+from thermograd.optimizer import describe, group_names
 from thermograd.probe import Probe, batch_size
 from thermograd.report import MetricKey, report_values
 from thermograd.sender import Sender, Stats
@@ -43,10 +44,6 @@ _ACTIVATION_MODULES = (
 )  # fmt: skip
 _LINEAR_MODULES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _EXIT_SECONDS = 5.0
-# What distinguishes an optimiser's rule from the others of its type.
-_RULE_OPTIONS = (
-    "momentum", "dampening", "betas", "amsgrad", "maximize", "decoupled_weight_decay",
-)  # fmt: skip
 
 _Args = tuple[Any, ...]
 _Keywords = dict[str, Any]
@@ -232,6 +229,8 @@ class Watcher:
         self._sender: Sender | None = None
         self._layer_ids: dict[str, int] = {}
         self._widths: dict[str, int] = {}
+        # Parameter groups as declared: name of the group by name of the parameter.
+        self._groups: dict[str, str] = {}
         self._latest_report: report_pb2.StepReport | None = None
         self._warned: set[str] = set()
         self._hook_errors = 0
@@ -482,32 +481,65 @@ class Watcher:
         return args, {**kwargs, "closure": watched_closure}
 
     def _end_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        groups = self._own_groups(optimizer)
-        self._end_step(float(groups[0]["lr"]), float(groups[0].get("weight_decay", 0.0)))
-
-    def _own_groups(self, optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
-        watched = {id(parameter) for parameter in self._parameters.values()}
-        groups = optimizer.param_groups
-        own = [g for g in groups if any(id(p) in watched for p in g["params"])] or groups
-        if any(g["lr"] != own[0]["lr"] for g in own) or any(
-            g.get("weight_decay", 0.0) != own[0].get("weight_decay", 0.0) for g in own
-        ):
+        names = group_names(optimizer)
+        if self._sender is None:
+            self._groups = self._watched_groups(optimizer, names)
+        elif self._groups != self._watched_groups(optimizer, names):
             self._warn_once(
-                "the parameter groups differ in learning rate or weight decay; predictions use "
-                "those of the first"
+                "parameter groups that change after the first step are left out; their parameters "
+                "count with the learning rate and weight decay of the first group"
             )
-        return own
+        own = set(self._groups.values())
+        steps = [
+            run_pb2.GroupStep(
+                group=name,
+                learning_rate=float(group["lr"]),
+                weight_decay=float(group.get("weight_decay", 0.0)),
+            )
+            for name, group in zip(names, optimizer.param_groups, strict=True)
+        ]
+        own_steps = [step for step in steps if step.group in own]
+        first = (own_steps or steps)[0]
+        # The unnamed group is the only one, and what every parameter has that has no group.
+        self._end_step(
+            first.learning_rate, first.weight_decay, [step for step in own_steps if step.group]
+        )
 
-    def _end_step(self, learning_rate: float, weight_decay: float) -> None:
+    def _watched_groups(
+        self, optimizer: torch.optim.Optimizer, names: Sequence[str]
+    ) -> dict[str, str]:
+        """For each watched parameter of the optimiser the name of its group."""
+        group_of = {
+            id(parameter): name
+            for name, group in zip(names, optimizer.param_groups, strict=True)
+            for parameter in group["params"]
+        }
+        return {
+            name: group_of[id(parameter)]
+            for name, parameter in self._parameters.items()
+            if id(parameter) in group_of
+        }
+
+    def _end_step(
+        self,
+        learning_rate: float,
+        weight_decay: float,
+        groups: Sequence[run_pb2.GroupStep] = (),
+    ) -> None:
         self._submit()
         try:
             if self._is_streamed and self._gradients:
-                self._made = self._make_step(learning_rate, weight_decay)
+                self._made = self._make_step(learning_rate, weight_decay, groups)
         finally:
             self._step += 1
             self._begin_step()
 
-    def _make_step(self, learning_rate: float, weight_decay: float) -> CapturedStep:
+    def _make_step(
+        self,
+        learning_rate: float,
+        weight_decay: float,
+        groups: Sequence[run_pb2.GroupStep],
+    ) -> CapturedStep:
         microbatches = len(self._gradients)
         loss_scale = 1.0 if self._scaler is None else float(self._scaler.get_scale())
         if self._accumulation == "mean":
@@ -522,6 +554,7 @@ class Watcher:
             microbatch_size=samples or 1,
             microbatches=microbatches,
             loss_scale=loss_scale,
+            groups=groups,
         )
         activations = self._activations
         probed = self._probe()
@@ -602,10 +635,11 @@ class Watcher:
         spec = run_spec(
             self._run,
             parameters={name: tuple(p.shape) for name, p in self._parameters.items()},
+            groups=self._groups,
             layers=layers,
             symmetries=self._symmetries,
             probe_sets=[ProbeSet(probe.name, probe.ids) for probe in self._probes],
-            optimizer=_describe(self._optimizer),
+            optimizer=describe(self._optimizer),
             window_steps=self._window_steps,
             rank=rank,
             world_size=world_size,
@@ -682,31 +716,6 @@ def _select_modules(model: nn.Module, layers: Sequence[str] | None) -> list[str]
 def _layer_name(module: str, probe: str) -> str:
     module = module or "output"
     return f"{probe}:{module}" if probe else module
-
-
-def _describe(optimizer: torch.optim.Optimizer | None) -> run_pb2.Optimizer:
-    """The optimiser's family. A subclass may follow another rule, so types must be exact."""
-    if optimizer is None:
-        return run_pb2.Optimizer()
-    options = optimizer.param_groups[0]
-    kind, momentum, second_moment_decay = run_pb2.OPTIMIZER_KIND_OTHER, 0.0, 0.0
-    groups_differ = any(
-        group.get(option) != options.get(option)
-        for group in optimizer.param_groups
-        for option in _RULE_OPTIONS
-    )
-    if groups_differ or any(options.get(x) for x in ("maximize", "amsgrad", "dampening")):
-        pass
-    elif type(optimizer) is torch.optim.SGD:
-        momentum = options["momentum"]
-        kind = run_pb2.OPTIMIZER_KIND_MOMENTUM if momentum else run_pb2.OPTIMIZER_KIND_SGD
-    elif type(optimizer) in (torch.optim.Adam, torch.optim.AdamW):
-        momentum, second_moment_decay = (float(beta) for beta in options["betas"])
-        is_decoupled = options.get("decoupled_weight_decay", type(optimizer) is torch.optim.AdamW)
-        kind = run_pb2.OPTIMIZER_KIND_ADAMW if is_decoupled else run_pb2.OPTIMIZER_KIND_ADAM
-    return run_pb2.Optimizer(
-        kind=kind, momentum=momentum, second_moment_decay=second_moment_decay
-    )
 
 
 def _wrap_method(

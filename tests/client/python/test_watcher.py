@@ -552,6 +552,77 @@ def test_kind_of_optimizer(recorder, make, kind):
     assert recorder.specs[0].optimizer.kind == kind
 
 
+def test_parameter_groups_have_their_own_learning_rate_and_decay(recorder):
+    model = make_model()
+    optimizer = torch.optim.SGD(
+        [
+            {"params": [model[0].weight], "name": "body", "weight_decay": 0.5},
+            {"params": [model[0].bias, model[2].bias], "lr": 0.25},
+            {"params": [model[2].weight]},
+        ],
+        lr=0.125,
+    )
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+    with thermograd.watch(
+        model, optimizer, run="r", address=recorder.address, exclude="2.weight"
+    ) as watcher:
+        for seed in range(2):
+            loss_of(model, seed).backward()
+            optimizer.step()
+            scheduler.step()
+        assert watcher.stats.hook_errors == 0
+    # The third group has no parameter that is watched: the server knows nothing of it.
+    assert {p.name: p.group for p in recorder.specs[0].parameters} == {
+        "0.weight": "body", "0.bias": "1", "2.bias": "1",
+    }  # fmt: skip
+    for step, factor in zip(recorder.steps, (1.0, 0.5), strict=True):
+        assert list(step.begin.groups) == [
+            run.GroupStep(group="body", learning_rate=0.125 * factor, weight_decay=0.5),
+            run.GroupStep(group="1", learning_rate=0.25 * factor),
+        ]
+        assert step.begin.learning_rate == 0.125 * factor
+        assert step.begin.weight_decay == 0.5
+
+
+def test_parameters_of_a_single_group_stand_alone(recorder):
+    model = make_model()
+    optimizer = sgd(model)
+    with thermograd.watch(model, optimizer, run="r", address=recorder.address):
+        loss_of(model, 0).backward()
+        optimizer.step()
+    assert {p.group for p in recorder.specs[0].parameters} == {""}
+    assert not recorder.steps[0].begin.groups
+
+
+def test_groups_of_the_same_name_are_told_apart_by_number(recorder):
+    model = make_model()
+    optimizer = torch.optim.SGD(
+        [{"params": layer.parameters(), "name": "linear"} for layer in (model[0], model[2])], lr=0.1
+    )
+    with thermograd.watch(model, optimizer, run="r", address=recorder.address):
+        loss_of(model, 0).backward()
+        optimizer.step()
+    assert [p.group for p in recorder.specs[0].parameters] == ["0", "0", "1", "1"]
+
+
+def test_a_group_added_after_the_first_step_does_not_end_the_run(recorder, caplog):
+    model = make_model()
+    optimizer = torch.optim.SGD(
+        [{"params": model[0].parameters()}, {"params": [model[2].weight]}], lr=0.1
+    )
+    with thermograd.watch(model, optimizer, run="r", address=recorder.address) as watcher:
+        for seed in range(3):
+            loss_of(model, seed).backward()
+            optimizer.step()
+            if seed == 0:
+                optimizer.add_param_group({"params": [model[2].bias], "lr": 0.5})
+        assert watcher.stats.hook_errors == 0
+    assert len(recorder.steps) == 3
+    for step in recorder.steps:
+        assert [group.group for group in step.begin.groups] == ["0", "1"]
+    assert sum("after the first step" in r.getMessage() for r in caplog.records) == 1
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
