@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from thermograd.v1 import run_pb2
+from thermograd.v1 import run_pb2, tensor_pb2
 
 
 def fingerprint(ids: Iterable[Any]) -> bytes:
@@ -166,6 +166,7 @@ def run_spec(
     symmetries: Sequence[Symmetry] = (),
     probe_sets: Sequence[ProbeSet] = (),
     optimizer: run_pb2.Optimizer | None = None,
+    parameter_kinds: Iterable[tensor_pb2.TensorKind] = (),
     window_steps: int = 0,
     report_every_steps: int = 0,
     spectrum_every_steps: int = 0,
@@ -178,6 +179,7 @@ def run_spec(
 
     Args:
         groups: names of parameter groups by names of parameters; others stand alone.
+        parameter_kinds: what will be sent of parameters besides GRADIENT and WEIGHT.
 
     Raises:
         KeyError: a parameter is named that is not declared.
@@ -187,6 +189,7 @@ def run_spec(
         rank=rank,
         world_size=world_size,
         optimizer=optimizer,
+        parameter_kinds=parameter_kinds,
         reporting=run_pb2.Reporting(
             window_steps=window_steps,
             report_every_steps=report_every_steps,

@@ -1,4 +1,4 @@
-"""What a PyTorch optimiser tells about its rule: the family and the parameter groups."""
+"""What a PyTorch optimiser tells about its rule: family, parameter groups, preconditioner."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from thermograd.v1 import run_pb2
 
 # What distinguishes an optimiser's rule from the others of its type.
 _RULE_OPTIONS = (
-    "momentum", "dampening", "betas", "amsgrad", "maximize", "decoupled_weight_decay",
+    "momentum", "nesterov", "dampening", "betas", "amsgrad", "maximize", "decoupled_weight_decay",
 )  # fmt: skip
 
 
@@ -33,7 +33,10 @@ def describe(optimizer: torch.optim.Optimizer | None) -> run_pb2.Optimizer:
         is_decoupled = options.get("decoupled_weight_decay", type(optimizer) is torch.optim.AdamW)
         kind = run_pb2.OPTIMIZER_KIND_ADAMW if is_decoupled else run_pb2.OPTIMIZER_KIND_ADAM
     return run_pb2.Optimizer(
-        kind=kind, momentum=momentum, second_moment_decay=second_moment_decay
+        kind=kind,
+        momentum=momentum,
+        second_moment_decay=second_moment_decay,
+        nesterov=kind == run_pb2.OPTIMIZER_KIND_MOMENTUM and bool(options["nesterov"]),
     )
 
 

@@ -35,8 +35,11 @@ _LOGS = {
     "gradients": {"gradients"},
     "parameters": {"parameters"},
     "activations": {"activations"},
-    "all": {"gradients", "parameters", "activations"},
+    "updates": {"updates"},
+    "all": {"gradients", "parameters", "activations", "updates"},
 }
+# What is known only once a torch optimiser has made its update.
+_AFTER_UPDATE = {"updates"}
 _FLOATS = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 _ACTIVATION_MODULES = (
     nn.CELU, nn.ELU, nn.GELU, nn.Hardswish, nn.LeakyReLU, nn.Mish, nn.PReLU, nn.ReLU, nn.ReLU6,
@@ -86,7 +89,8 @@ def watch(
         address: host:port of the server.
         credentials: gRPC credentials; none: the connection is not encrypted.
         log: what to stream: "gradients", "parameters" (weights; charges need them), "activations"
-            (of training batches), several of these, or "all".
+            (of training batches), "updates" (what the optimiser added to the weights; needs
+            `optimizer`), several of these, or "all" that there is.
         log_freq: every so many steps are streamed.
         include: regular expression; only parameters in whose name it is found are streamed.
         exclude: regular expression; parameters in whose name it is found are not.
@@ -116,7 +120,7 @@ def watch(
         run=run,
         address=address,
         credentials=credentials,
-        logs=_logs(log),
+        logs=_logs(log, optimizer),
         log_freq=log_freq,
         include=include,
         exclude=exclude,
@@ -147,12 +151,17 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
 
 
-def _logs(log: str | Iterable[str]) -> set[str]:
+def _logs(log: str | Iterable[str], optimizer: torch.optim.Optimizer | None) -> set[str]:
     names = [log] if isinstance(log, str) else list(log)
     for name in names:
         if name not in _LOGS:
             raise ValueError(f"log: {name!r} is none of {', '.join(_LOGS)}")
-    return set().union(*(_LOGS[name] for name in names))
+    logs: set[str] = set().union(*(_LOGS[name] for name in names))
+    if optimizer is None:
+        if named := _AFTER_UPDATE & set(names):
+            raise ValueError(f"log: {', '.join(sorted(named))} need the optimizer")
+        logs -= _AFTER_UPDATE
+    return logs
 
 
 class Watcher:
@@ -241,6 +250,9 @@ class Watcher:
         self._first_step = first_step
         # Made, but for its loss: `log` may still come.
         self._made: CapturedStep | None = None
+        # The step whose update is being made, and the weights before it.
+        self._updating: CapturedStep | None = None
+        self._weights_before: dict[str, torch.Tensor] = {}
         self._probing: str | None = None
         self._begin_step()
 
@@ -350,7 +362,11 @@ class Watcher:
 
         # Not the pre-hooks of PyTorch 2: one way for all versions.
         before_update = functools.partial(self._before_update, optimizer)
-        self._undo.append(_wrap_method(optimizer, "step", before_update))
+
+        def after_update() -> None:
+            self._guard(self._complete_step)
+
+        self._undo.append(_wrap_method(optimizer, "step", before_update, after_update))
         self._undo.append(_wrap_method(optimizer, "zero_grad", before_zero_grad))
 
     # Hooks. They run inside training: nothing may be raised from them.
@@ -504,6 +520,26 @@ class Watcher:
         self._end_step(
             first.learning_rate, first.weight_decay, [step for step in own_steps if step.group]
         )
+        self._updating = self._made
+        self._weights_before = {}
+        if self._updating is not None and "updates" in self._logs:
+            self._weights_before = {
+                name: parameter.detach().clone() for name, parameter in self._parameters.items()
+            }
+
+    def _complete_step(self) -> None:
+        """Adds to a step what its update has shown."""
+        step, self._updating = self._updating, None
+        before, self._weights_before = self._weights_before, {}
+        # `flush` on another thread may have sent it: the server then reports what is missing.
+        if step is None or step is not self._made:
+            return
+        for name, weight in before.items():
+            # In place, so that one more copy of the weights is all that updates take.
+            update = weight.neg_().add_(self._parameters[name].detach())
+            step.tensors.append(
+                CapturedTensor(self._parameter_ids[name], wire.UPDATE, Snapshot(update))
+            )
 
     def _watched_groups(
         self, optimizer: torch.optim.Optimizer, names: Sequence[str]
@@ -638,6 +674,7 @@ class Watcher:
             groups=self._groups,
             layers=layers,
             symmetries=self._symmetries,
+            parameter_kinds=[wire.UPDATE] if "updates" in self._logs else [],
             probe_sets=[ProbeSet(probe.name, probe.ids) for probe in self._probes],
             optimizer=describe(self._optimizer),
             window_steps=self._window_steps,
@@ -722,15 +759,22 @@ def _wrap_method(
     instance: object,
     name: str,
     before: Callable[[_Args, _Keywords], tuple[_Args, _Keywords] | None],
+    after: Callable[[], None] | None = None,
 ) -> Callable[[], None]:
-    """Calls `before` before a method of one object. Returns what undoes it."""
+    """Calls `before` before a method of one object, `after` once it has returned.
+
+    Returns what undoes it.
+    """
     original = getattr(instance, name)
 
     # Of the function, as an inspected signature would else lose a second argument to `self`.
     @functools.wraps(getattr(original, "__func__", original))
     def wrapper(self: object, *args: Any, **kwargs: Any) -> Any:
         args, kwargs = before(args, kwargs) or (args, kwargs)
-        return original(*args, **kwargs)
+        result = original(*args, **kwargs)
+        if after is not None:
+            after()
+        return result
 
     # A bound method like the one it replaces: learning-rate schedulers take it apart.
     wrapped = types.MethodType(wrapper, instance)

@@ -16,7 +16,7 @@ import thermograd
 import torch
 from torch import nn
 
-from recording_server import ACTIVATION, GRADIENT, WEIGHT
+from recording_server import ACTIVATION, GRADIENT, UPDATE, WEIGHT
 from system_support import ROOT, run
 
 INPUTS, HIDDEN, OUTPUTS, SAMPLES = 5, 7, 3, 4
@@ -241,8 +241,9 @@ def test_include_and_exclude(recorder, options, names):
         ("gradients", {GRADIENT}),
         ("parameters", {WEIGHT}),
         ("activations", {ACTIVATION}),
+        ("updates", {UPDATE}),
         (["gradients", "activations"], {GRADIENT, ACTIVATION}),
-        ("all", {GRADIENT, WEIGHT, ACTIVATION}),
+        ("all", {GRADIENT, WEIGHT, ACTIVATION, UPDATE}),
     ],
 )
 def test_log_chooses_what_is_sent(recorder, log, kinds):
@@ -252,7 +253,9 @@ def test_log_chooses_what_is_sent(recorder, log, kinds):
         loss_of(model, 0).backward()
         optimizer.step()
     (step,) = recorder.steps
-    assert {kind for kind in (GRADIENT, WEIGHT, ACTIVATION) if step.tensors(kind)} == kinds
+    sent = {kind for kind in (GRADIENT, WEIGHT, ACTIVATION, UPDATE) if step.tensors(kind)}
+    assert sent == kinds
+    assert list(recorder.specs[0].parameter_kinds) == sorted(kinds & {UPDATE})
     assert step.begin.microbatches == 1
 
 
@@ -536,6 +539,9 @@ def test_activations_beyond_the_servers_limit_are_left_out_and_said(caplog):
         (lambda p: torch.optim.SGD(
             [{"params": p[:1], "momentum": 0.9}, {"params": p[1:]}], lr=0.1),
          run.OPTIMIZER_KIND_OTHER),
+        (lambda p: torch.optim.SGD(
+            [{"params": p[:1], "nesterov": True}, {"params": p[1:]}], lr=0.1, momentum=0.9),
+         run.OPTIMIZER_KIND_OTHER),
         (lambda p: torch.optim.SGD(p, lr=0.1, maximize=True), run.OPTIMIZER_KIND_OTHER),
         (lambda p: torch.optim.Adam(p), run.OPTIMIZER_KIND_ADAM),
         (lambda p: torch.optim.AdamW(p), run.OPTIMIZER_KIND_ADAMW),
@@ -550,6 +556,110 @@ def test_kind_of_optimizer(recorder, make, kind):
         loss_of(model, 0).backward()
         optimizer.step()
     assert recorder.specs[0].optimizer.kind == kind
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_nesterov_momentum_is_declared(recorder, nesterov):
+    model = make_model()
+    optimizer = sgd(model, momentum=0.75, nesterov=nesterov)
+    with thermograd.watch(model, optimizer, run="r", address=recorder.address):
+        loss_of(model, 0).backward()
+        optimizer.step()
+    declared = recorder.specs[0].optimizer
+    assert (declared.momentum, declared.nesterov) == (0.75, nesterov)
+
+
+@pytest.mark.parametrize("with_closure", [False, True])
+def test_updates_are_what_the_optimizer_added_to_the_weights(recorder, with_closure):
+    model = make_model()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    expected = []
+    with thermograd.watch(
+        model, optimizer, run="r", address=recorder.address, log="updates", log_freq=2
+    ) as watcher:
+        for seed in range(4):
+            before = weights_of(model)
+
+            def closure(seed=seed):
+                optimizer.zero_grad()
+                loss = loss_of(model, seed)
+                loss.backward()
+                return loss
+
+            if with_closure:
+                optimizer.step(closure)
+            else:
+                closure()
+                optimizer.step()
+            after = weights_of(model)
+            if seed % 2 == 0:
+                expected.append({name: after[name] - before[name] for name in after})
+        assert watcher.stats.hook_errors == 0
+    assert list(recorder.specs[0].parameter_kinds) == [UPDATE]
+    for step, updates in zip(recorder.steps, expected, strict=True):
+        found = recorder.named(step, UPDATE)
+        assert set(found) == {(name, 0) for name in updates}
+        for name, update in updates.items():
+            assert update.any()
+            numpy.testing.assert_array_equal(found[name, 0], update, err_msg=name)
+
+
+def test_updates_count_against_the_queue(recorder):
+    model = make_model()
+    optimizer = sgd(model)
+    size = sum(p.numel() * p.element_size() for p in model.parameters())
+    recorder.acknowledges.clear()
+    with thermograd.watch(
+        model, optimizer, run="r", address=recorder.address, log=["gradients", "updates"]
+    ) as watcher:
+        loss_of(model, 0).backward()
+        optimizer.step()
+        watcher.flush(0.0)
+        assert watcher.stats.queued_bytes == 2 * size
+        recorder.acknowledges.set()
+        assert watcher.flush()
+        assert (watcher.stats.sent_bytes, watcher.stats.queued_bytes) == (2 * size, 0)
+
+
+def test_an_update_that_fails_leaves_nothing_behind(recorder):
+    class Failing(torch.optim.SGD):
+        fails = True
+
+        def step(self, closure=None):
+            if self.fails:
+                raise RuntimeError("no update")
+            return super().step(closure)
+
+    model = make_model()
+    optimizer = Failing(model.parameters(), lr=0.1)
+    with thermograd.watch(
+        model, optimizer, run="r", address=recorder.address, log=["gradients", "updates"]
+    ) as watcher:
+        loss_of(model, 0).backward()
+        with pytest.raises(RuntimeError, match="no update"):
+            optimizer.step()
+        optimizer.fails = False
+        optimizer.step()  # Without new gradients it is no step.
+        before = weights_of(model)
+        optimizer.zero_grad()
+        loss_of(model, 1).backward()
+        optimizer.step()
+        assert watcher.stats.hook_errors == 0
+    failed, made = recorder.steps
+    assert not failed.tensors(UPDATE)
+    found = recorder.named(made, UPDATE)
+    for name, weight in weights_of(model).items():
+        numpy.testing.assert_array_equal(found[name, 0], weight - before[name])
+
+
+def test_updates_without_an_optimizer_object(recorder):
+    model = make_model()
+    with pytest.raises(ValueError, match="updates need the optimizer"):
+        thermograd.watch(model, run="r", address=recorder.address, log=["gradients", "updates"])
+    with thermograd.watch(model, run="r", address=recorder.address, log="all") as watcher:
+        loss_of(model, 0).backward()
+        watcher.step(learning_rate=0.5)
+    assert not recorder.specs[0].parameter_kinds
 
 
 def test_parameter_groups_have_their_own_learning_rate_and_decay(recorder):
