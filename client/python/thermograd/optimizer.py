@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import torch
 
 from thermograd.v1 import run_pb2
@@ -54,3 +56,35 @@ def group_names(optimizer: torch.optim.Optimizer) -> list[str]:
         str(group.get("name") or number) for number, group in zip(numbers, groups, strict=True)
     ]
     return names if len(set(names)) == len(names) else numbers
+
+
+def has_preconditioner(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether `preconditioners` knows the optimiser's rule: Adam and AdamW that minimise."""
+    return type(optimizer) in (torch.optim.Adam, torch.optim.AdamW) and not any(
+        group.get("maximize") for group in optimizer.param_groups
+    )
+
+
+def preconditioners(
+    optimizer: torch.optim.Optimizer, names: Mapping[torch.Tensor, str]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """(name, Lambda) of each named parameter that the latest step of Adam or AdamW has updated.
+
+    Lambda is the diagonal of Delta theta = -Lambda m, m the bias-corrected mean gradient:
+    lr / (sqrt(v) + eps) with the bias-corrected second moment v, or with its maximum under AMSGrad
+    (Kingma and Ba 2015, algorithm 1; Reddi, Kale and Kumar 2018, algorithm 2). Decoupled decay is
+    no part of it.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            # `get`, because looking up what is not there would add to the optimiser's state.
+            state = optimizer.state.get(parameter)
+            if parameter not in names or parameter.grad is None or not state:
+                continue
+            moment = state["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"].detach()
+            # In double precision, as torch's own numbers are; on the tensor's device, because
+            # reading a step count there would wait for it.
+            step = torch.as_tensor(state["step"], dtype=torch.float64)
+            correction = (1 - group["betas"][1] ** step).sqrt()
+            denominator = (moment.sqrt() / correction).add_(group["eps"])
+            yield names[parameter], group["lr"] / denominator

@@ -21,7 +21,12 @@ from torch import nn
 from thermograd import wire
 from thermograd.capture import CapturedStep, CapturedTensor
 from thermograd.declaration import Layer, ProbeSet, Symmetry, parameters_of, run_spec
-from thermograd.optimizer import describe, group_names
+from thermograd.optimizer import (
+    describe,
+    group_names,
+    has_preconditioner,
+    preconditioners,
+)
 from thermograd.probe import Probe, batch_size
 from thermograd.report import MetricKey, report_values
 from thermograd.sender import Sender, Stats
@@ -36,10 +41,11 @@ _LOGS = {
     "parameters": {"parameters"},
     "activations": {"activations"},
     "updates": {"updates"},
+    "preconditioner": {"preconditioner"},
     "all": {"gradients", "parameters", "activations", "updates"},
 }
-# What is known only once a torch optimiser has made its update.
-_AFTER_UPDATE = {"updates"}
+# What is known only once a torch optimiser has made its update, and must be declared.
+_AFTER_UPDATE = {"updates": wire.UPDATE, "preconditioner": wire.PRECONDITIONER}
 _FLOATS = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 _ACTIVATION_MODULES = (
     nn.CELU, nn.ELU, nn.GELU, nn.Hardswish, nn.LeakyReLU, nn.Mish, nn.PReLU, nn.ReLU, nn.ReLU6,
@@ -89,8 +95,9 @@ def watch(
         address: host:port of the server.
         credentials: gRPC credentials; none: the connection is not encrypted.
         log: what to stream: "gradients", "parameters" (weights; charges need them), "activations"
-            (of training batches), "updates" (what the optimiser added to the weights; needs
-            `optimizer`), several of these, or "all" that there is.
+            (of training batches), "updates" (what the optimiser added to the weights), several of
+            these, or "all" of these; besides, "preconditioner" (the diagonal that Adam and AdamW
+            multiply the gradient with). The last two need `optimizer`.
         log_freq: every so many steps are streamed.
         include: regular expression; only parameters in whose name it is found are streamed.
         exclude: regular expression; parameters in whose name it is found are not.
@@ -158,9 +165,9 @@ def _logs(log: str | Iterable[str], optimizer: torch.optim.Optimizer | None) -> 
             raise ValueError(f"log: {name!r} is none of {', '.join(_LOGS)}")
     logs: set[str] = set().union(*(_LOGS[name] for name in names))
     if optimizer is None:
-        if named := _AFTER_UPDATE & set(names):
-            raise ValueError(f"log: {', '.join(sorted(named))} need the optimizer")
-        logs -= _AFTER_UPDATE
+        if named := _AFTER_UPDATE.keys() & set(names):
+            raise ValueError(f"log: the optimizer is needed for {', '.join(sorted(named))}")
+        logs -= _AFTER_UPDATE.keys()
     return logs
 
 
@@ -242,6 +249,16 @@ class Watcher:
         self._groups: dict[str, str] = {}
         self._latest_report: report_pb2.StepReport | None = None
         self._warned: set[str] = set()
+        if (
+            optimizer is not None
+            and "preconditioner" in self._logs
+            and not has_preconditioner(optimizer)
+        ):
+            self._logs = self._logs - {"preconditioner"}
+            self._warn_once(
+                "log: no diagonal preconditioner is known of %s, so none is sent",
+                type(optimizer).__name__,
+            )
         self._hook_errors = 0
         self._is_closed = False
         self._is_paused = False
@@ -364,7 +381,7 @@ class Watcher:
         before_update = functools.partial(self._before_update, optimizer)
 
         def after_update() -> None:
-            self._guard(self._complete_step)
+            self._guard(self._complete_step, optimizer)
 
         self._undo.append(_wrap_method(optimizer, "step", before_update, after_update))
         self._undo.append(_wrap_method(optimizer, "zero_grad", before_zero_grad))
@@ -527,7 +544,7 @@ class Watcher:
                 name: parameter.detach().clone() for name, parameter in self._parameters.items()
             }
 
-    def _complete_step(self) -> None:
+    def _complete_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Adds to a step what its update has shown."""
         step, self._updating = self._updating, None
         before, self._weights_before = self._weights_before, {}
@@ -540,6 +557,12 @@ class Watcher:
             step.tensors.append(
                 CapturedTensor(self._parameter_ids[name], wire.UPDATE, Snapshot(update))
             )
+        if "preconditioner" in self._logs:
+            names: dict[torch.Tensor, str] = {p: name for name, p in self._parameters.items()}
+            step.tensors += [
+                CapturedTensor(self._parameter_ids[name], wire.PRECONDITIONER, Snapshot(diagonal))
+                for name, diagonal in preconditioners(optimizer, names)
+            ]
 
     def _watched_groups(
         self, optimizer: torch.optim.Optimizer, names: Sequence[str]
@@ -674,7 +697,7 @@ class Watcher:
             groups=self._groups,
             layers=layers,
             symmetries=self._symmetries,
-            parameter_kinds=[wire.UPDATE] if "updates" in self._logs else [],
+            parameter_kinds=[kind for log, kind in _AFTER_UPDATE.items() if log in self._logs],
             probe_sets=[ProbeSet(probe.name, probe.ids) for probe in self._probes],
             optimizer=describe(self._optimizer),
             window_steps=self._window_steps,

@@ -100,3 +100,22 @@ def test_the_entropic_loss_of_momentum(server, nesterov):
     assert figures[thermograd.metric_key("thermograd_entropic_loss")] == pytest.approx(
         mean_loss + force, rel=1e-9
     )
+
+
+def test_the_entropy_term_of_adam_follows_from_its_preconditioner(server):
+    rate = 0.01
+    model = make_model()
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate, betas=(0.0, 0.9))
+    logs = ["gradients", "preconditioner"]
+    reports = train(
+        model, optimizer, server, "preconditioned", steps=3, microbatches=2, log=logs,
+        window_steps=1,
+    )  # fmt: skip
+    # What torch has of the last step: its gradient, and Lambda from the second moments.
+    form = 0.0
+    for parameter in model.parameters():
+        v = optimizer.state[parameter]["exp_avg_sq"] / (1 - 0.9**3)
+        form += float((rate / (v.sqrt() + 1e-8) * parameter.grad.square()).sum())
+    assert reports[-1][thermograd.metric_key("thermograd_entropy_term")] == pytest.approx(
+        form / 4 / rate, rel=1e-9
+    )

