@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from thermograd.v1 import run_pb2
+from thermograd.v1 import run_pb2, tensor_pb2
 
 
 def fingerprint(ids: Iterable[Any]) -> bytes:
@@ -161,10 +161,12 @@ def run_spec(
     run: str,
     *,
     parameters: Mapping[str, Sequence[int]] | None = None,
+    groups: Mapping[str, str] | None = None,
     layers: Sequence[Layer] = (),
     symmetries: Sequence[Symmetry] = (),
     probe_sets: Sequence[ProbeSet] = (),
     optimizer: run_pb2.Optimizer | None = None,
+    parameter_kinds: Iterable[tensor_pb2.TensorKind] = (),
     window_steps: int = 0,
     report_every_steps: int = 0,
     spectrum_every_steps: int = 0,
@@ -175,14 +177,19 @@ def run_spec(
 
     Ids are given in order: `parameters` (name to shape) from 1, then `layers`.
 
+    Args:
+        groups: names of parameter groups by names of parameters; others stand alone.
+        parameter_kinds: what will be sent of parameters besides GRADIENT and WEIGHT.
+
     Raises:
-        KeyError: a symmetry names a parameter that is not declared.
+        KeyError: a parameter is named that is not declared.
     """
     spec = run_pb2.RunSpec(
         run=run,
         rank=rank,
         world_size=world_size,
         optimizer=optimizer,
+        parameter_kinds=parameter_kinds,
         reporting=run_pb2.Reporting(
             window_steps=window_steps,
             report_every_steps=report_every_steps,
@@ -193,6 +200,8 @@ def run_spec(
     for number, (name, shape) in enumerate((parameters or {}).items(), start=1):
         ids[name] = number
         spec.parameters.add(id=number, name=name, shape=shape)
+    for name, group in (groups or {}).items():
+        spec.parameters[ids[name] - 1].group = group
     for number, layer in enumerate(layers, start=len(ids) + 1):
         spec.layers.add(
             id=number, name=layer.name, width=layer.width, probe_set=layer.probe_set

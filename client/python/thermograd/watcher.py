@@ -21,6 +21,12 @@ from torch import nn
 from thermograd import wire
 from thermograd.capture import CapturedStep, CapturedTensor
 from thermograd.declaration import Layer, ProbeSet, Symmetry, parameters_of, run_spec
+from thermograd.optimizer import (
+    describe,
+    group_names,
+    has_preconditioner,
+    preconditioners,
+)
 from thermograd.probe import Probe, batch_size
 from thermograd.report import MetricKey, report_values
 from thermograd.sender import Sender, Stats
@@ -34,8 +40,12 @@ _LOGS = {
     "gradients": {"gradients"},
     "parameters": {"parameters"},
     "activations": {"activations"},
-    "all": {"gradients", "parameters", "activations"},
+    "updates": {"updates"},
+    "preconditioner": {"preconditioner"},
+    "all": {"gradients", "parameters", "activations", "updates"},
 }
+# What is known only once a torch optimiser has made its update, and must be declared.
+_AFTER_UPDATE = {"updates": wire.UPDATE, "preconditioner": wire.PRECONDITIONER}
 _FLOATS = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 _ACTIVATION_MODULES = (
     nn.CELU, nn.ELU, nn.GELU, nn.Hardswish, nn.LeakyReLU, nn.Mish, nn.PReLU, nn.ReLU, nn.ReLU6,
@@ -43,10 +53,6 @@ _ACTIVATION_MODULES = (
 )  # fmt: skip
 _LINEAR_MODULES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _EXIT_SECONDS = 5.0
-# What distinguishes an optimiser's rule from the others of its type.
-_RULE_OPTIONS = (
-    "momentum", "dampening", "betas", "amsgrad", "maximize", "decoupled_weight_decay",
-)  # fmt: skip
 
 _Args = tuple[Any, ...]
 _Keywords = dict[str, Any]
@@ -89,7 +95,9 @@ def watch(
         address: host:port of the server.
         credentials: gRPC credentials; none: the connection is not encrypted.
         log: what to stream: "gradients", "parameters" (weights; charges need them), "activations"
-            (of training batches), several of these, or "all".
+            (of training batches), "updates" (what the optimiser added to the weights), several of
+            these, or "all" of these; besides, "preconditioner" (the diagonal that Adam and AdamW
+            multiply the gradient with). The last two need `optimizer`.
         log_freq: every so many steps are streamed.
         include: regular expression; only parameters in whose name it is found are streamed.
         exclude: regular expression; parameters in whose name it is found are not.
@@ -119,7 +127,7 @@ def watch(
         run=run,
         address=address,
         credentials=credentials,
-        logs=_logs(log),
+        logs=_logs(log, optimizer),
         log_freq=log_freq,
         include=include,
         exclude=exclude,
@@ -150,12 +158,17 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
 
 
-def _logs(log: str | Iterable[str]) -> set[str]:
+def _logs(log: str | Iterable[str], optimizer: torch.optim.Optimizer | None) -> set[str]:
     names = [log] if isinstance(log, str) else list(log)
     for name in names:
         if name not in _LOGS:
             raise ValueError(f"log: {name!r} is none of {', '.join(_LOGS)}")
-    return set().union(*(_LOGS[name] for name in names))
+    logs: set[str] = set().union(*(_LOGS[name] for name in names))
+    if optimizer is None:
+        if named := _AFTER_UPDATE.keys() & set(names):
+            raise ValueError(f"log: the optimizer is needed for {', '.join(sorted(named))}")
+        logs -= _AFTER_UPDATE.keys()
+    return logs
 
 
 class Watcher:
@@ -232,8 +245,20 @@ class Watcher:
         self._sender: Sender | None = None
         self._layer_ids: dict[str, int] = {}
         self._widths: dict[str, int] = {}
+        # Parameter groups as declared: name of the group by name of the parameter.
+        self._groups: dict[str, str] = {}
         self._latest_report: report_pb2.StepReport | None = None
         self._warned: set[str] = set()
+        if (
+            optimizer is not None
+            and "preconditioner" in self._logs
+            and not has_preconditioner(optimizer)
+        ):
+            self._logs = self._logs - {"preconditioner"}
+            self._warn_once(
+                "log: no diagonal preconditioner is known of %s, so none is sent",
+                type(optimizer).__name__,
+            )
         self._hook_errors = 0
         self._is_closed = False
         self._is_paused = False
@@ -242,6 +267,9 @@ class Watcher:
         self._first_step = first_step
         # Made, but for its loss: `log` may still come.
         self._made: CapturedStep | None = None
+        # The step whose update is being made, and the weights before it.
+        self._updating: CapturedStep | None = None
+        self._weights_before: dict[str, torch.Tensor] = {}
         self._probing: str | None = None
         self._begin_step()
 
@@ -351,7 +379,11 @@ class Watcher:
 
         # Not the pre-hooks of PyTorch 2: one way for all versions.
         before_update = functools.partial(self._before_update, optimizer)
-        self._undo.append(_wrap_method(optimizer, "step", before_update))
+
+        def after_update() -> None:
+            self._guard(self._complete_step, optimizer)
+
+        self._undo.append(_wrap_method(optimizer, "step", before_update, after_update))
         self._undo.append(_wrap_method(optimizer, "zero_grad", before_zero_grad))
 
     # Hooks. They run inside training: nothing may be raised from them.
@@ -482,32 +514,91 @@ class Watcher:
         return args, {**kwargs, "closure": watched_closure}
 
     def _end_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        groups = self._own_groups(optimizer)
-        self._end_step(float(groups[0]["lr"]), float(groups[0].get("weight_decay", 0.0)))
-
-    def _own_groups(self, optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
-        watched = {id(parameter) for parameter in self._parameters.values()}
-        groups = optimizer.param_groups
-        own = [g for g in groups if any(id(p) in watched for p in g["params"])] or groups
-        if any(g["lr"] != own[0]["lr"] for g in own) or any(
-            g.get("weight_decay", 0.0) != own[0].get("weight_decay", 0.0) for g in own
-        ):
+        names = group_names(optimizer)
+        if self._sender is None:
+            self._groups = self._watched_groups(optimizer, names)
+        elif self._groups != self._watched_groups(optimizer, names):
             self._warn_once(
-                "the parameter groups differ in learning rate or weight decay; predictions use "
-                "those of the first"
+                "parameter groups that change after the first step are left out; their parameters "
+                "count with the learning rate and weight decay of the first group"
             )
-        return own
+        own = set(self._groups.values())
+        steps = [
+            run_pb2.GroupStep(
+                group=name,
+                learning_rate=float(group["lr"]),
+                weight_decay=float(group.get("weight_decay", 0.0)),
+            )
+            for name, group in zip(names, optimizer.param_groups, strict=True)
+        ]
+        own_steps = [step for step in steps if step.group in own]
+        first = (own_steps or steps)[0]
+        # The unnamed group is the only one, and what every parameter has that has no group.
+        self._end_step(
+            first.learning_rate, first.weight_decay, [step for step in own_steps if step.group]
+        )
+        self._updating = self._made
+        self._weights_before = {}
+        if self._updating is not None and "updates" in self._logs:
+            self._weights_before = {
+                name: parameter.detach().clone() for name, parameter in self._parameters.items()
+            }
 
-    def _end_step(self, learning_rate: float, weight_decay: float) -> None:
+    def _complete_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Adds to a step what its update has shown."""
+        step, self._updating = self._updating, None
+        before, self._weights_before = self._weights_before, {}
+        # `flush` on another thread may have sent it: the server then reports what is missing.
+        if step is None or step is not self._made:
+            return
+        for name, weight in before.items():
+            # In place, so that one more copy of the weights is all that updates take.
+            update = weight.neg_().add_(self._parameters[name].detach())
+            step.tensors.append(
+                CapturedTensor(self._parameter_ids[name], wire.UPDATE, Snapshot(update))
+            )
+        if "preconditioner" in self._logs:
+            names: dict[torch.Tensor, str] = {p: name for name, p in self._parameters.items()}
+            step.tensors += [
+                CapturedTensor(self._parameter_ids[name], wire.PRECONDITIONER, Snapshot(diagonal))
+                for name, diagonal in preconditioners(optimizer, names)
+            ]
+
+    def _watched_groups(
+        self, optimizer: torch.optim.Optimizer, names: Sequence[str]
+    ) -> dict[str, str]:
+        """For each watched parameter of the optimiser the name of its group."""
+        group_of = {
+            id(parameter): name
+            for name, group in zip(names, optimizer.param_groups, strict=True)
+            for parameter in group["params"]
+        }
+        return {
+            name: group_of[id(parameter)]
+            for name, parameter in self._parameters.items()
+            if id(parameter) in group_of
+        }
+
+    def _end_step(
+        self,
+        learning_rate: float,
+        weight_decay: float,
+        groups: Sequence[run_pb2.GroupStep] = (),
+    ) -> None:
         self._submit()
         try:
             if self._is_streamed and self._gradients:
-                self._made = self._make_step(learning_rate, weight_decay)
+                self._made = self._make_step(learning_rate, weight_decay, groups)
         finally:
             self._step += 1
             self._begin_step()
 
-    def _make_step(self, learning_rate: float, weight_decay: float) -> CapturedStep:
+    def _make_step(
+        self,
+        learning_rate: float,
+        weight_decay: float,
+        groups: Sequence[run_pb2.GroupStep],
+    ) -> CapturedStep:
         microbatches = len(self._gradients)
         loss_scale = 1.0 if self._scaler is None else float(self._scaler.get_scale())
         if self._accumulation == "mean":
@@ -522,6 +613,7 @@ class Watcher:
             microbatch_size=samples or 1,
             microbatches=microbatches,
             loss_scale=loss_scale,
+            groups=groups,
         )
         activations = self._activations
         probed = self._probe()
@@ -602,10 +694,12 @@ class Watcher:
         spec = run_spec(
             self._run,
             parameters={name: tuple(p.shape) for name, p in self._parameters.items()},
+            groups=self._groups,
             layers=layers,
             symmetries=self._symmetries,
+            parameter_kinds=[kind for log, kind in _AFTER_UPDATE.items() if log in self._logs],
             probe_sets=[ProbeSet(probe.name, probe.ids) for probe in self._probes],
-            optimizer=_describe(self._optimizer),
+            optimizer=describe(self._optimizer),
             window_steps=self._window_steps,
             rank=rank,
             world_size=world_size,
@@ -684,44 +778,26 @@ def _layer_name(module: str, probe: str) -> str:
     return f"{probe}:{module}" if probe else module
 
 
-def _describe(optimizer: torch.optim.Optimizer | None) -> run_pb2.Optimizer:
-    """The optimiser's family. A subclass may follow another rule, so types must be exact."""
-    if optimizer is None:
-        return run_pb2.Optimizer()
-    options = optimizer.param_groups[0]
-    kind, momentum, second_moment_decay = run_pb2.OPTIMIZER_KIND_OTHER, 0.0, 0.0
-    groups_differ = any(
-        group.get(option) != options.get(option)
-        for group in optimizer.param_groups
-        for option in _RULE_OPTIONS
-    )
-    if groups_differ or any(options.get(x) for x in ("maximize", "amsgrad", "dampening")):
-        pass
-    elif type(optimizer) is torch.optim.SGD:
-        momentum = options["momentum"]
-        kind = run_pb2.OPTIMIZER_KIND_MOMENTUM if momentum else run_pb2.OPTIMIZER_KIND_SGD
-    elif type(optimizer) in (torch.optim.Adam, torch.optim.AdamW):
-        momentum, second_moment_decay = (float(beta) for beta in options["betas"])
-        is_decoupled = options.get("decoupled_weight_decay", type(optimizer) is torch.optim.AdamW)
-        kind = run_pb2.OPTIMIZER_KIND_ADAMW if is_decoupled else run_pb2.OPTIMIZER_KIND_ADAM
-    return run_pb2.Optimizer(
-        kind=kind, momentum=momentum, second_moment_decay=second_moment_decay
-    )
-
-
 def _wrap_method(
     instance: object,
     name: str,
     before: Callable[[_Args, _Keywords], tuple[_Args, _Keywords] | None],
+    after: Callable[[], None] | None = None,
 ) -> Callable[[], None]:
-    """Calls `before` before a method of one object. Returns what undoes it."""
+    """Calls `before` before a method of one object, `after` once it has returned.
+
+    Returns what undoes it.
+    """
     original = getattr(instance, name)
 
     # Of the function, as an inspected signature would else lose a second argument to `self`.
     @functools.wraps(getattr(original, "__func__", original))
     def wrapper(self: object, *args: Any, **kwargs: Any) -> Any:
         args, kwargs = before(args, kwargs) or (args, kwargs)
-        return original(*args, **kwargs)
+        result = original(*args, **kwargs)
+        if after is not None:
+            after()
+        return result
 
     # A bound method like the one it replaces: learning-rate schedulers take it apart.
     wrapped = types.MethodType(wrapper, instance)

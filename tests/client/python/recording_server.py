@@ -10,6 +10,8 @@ from system_support import report, service, service_grpc, tensor
 
 WEIGHT = tensor.TENSOR_KIND_WEIGHT
 GRADIENT = tensor.TENSOR_KIND_GRADIENT
+UPDATE = tensor.TENSOR_KIND_UPDATE
+PRECONDITIONER = tensor.TENSOR_KIND_PRECONDITIONER
 ACTIVATION = tensor.TENSOR_KIND_ACTIVATION
 
 NUMPY_TYPES = {

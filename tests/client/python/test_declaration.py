@@ -27,6 +27,7 @@ def test_names_become_ids():
     spec = thermograd.run_spec(
         "run",
         parameters={"a": (3, 2), "b": (3,), "c": (1, 3)},
+        groups={"c": "readout"},
         layers=[Layer("hidden", 3), Layer("seen", 4, "held-out")],
         symmetries=[
             NeuronRescaling("n", "a", "c", "b"),
@@ -50,7 +51,7 @@ def test_names_become_ids():
         parameters=[
             run.Parameter(id=1, name="a", shape=[3, 2]),
             run.Parameter(id=2, name="b", shape=[3]),
-            run.Parameter(id=3, name="c", shape=[1, 3]),
+            run.Parameter(id=3, name="c", shape=[1, 3], group="readout"),
         ],
         layers=[
             run.Layer(id=4, name="hidden", width=3),

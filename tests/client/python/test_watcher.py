@@ -16,7 +16,7 @@ import thermograd
 import torch
 from torch import nn
 
-from recording_server import ACTIVATION, GRADIENT, WEIGHT
+from recording_server import ACTIVATION, GRADIENT, PRECONDITIONER, UPDATE, WEIGHT
 from system_support import ROOT, run
 
 INPUTS, HIDDEN, OUTPUTS, SAMPLES = 5, 7, 3, 4
@@ -241,8 +241,9 @@ def test_include_and_exclude(recorder, options, names):
         ("gradients", {GRADIENT}),
         ("parameters", {WEIGHT}),
         ("activations", {ACTIVATION}),
+        ("updates", {UPDATE}),
         (["gradients", "activations"], {GRADIENT, ACTIVATION}),
-        ("all", {GRADIENT, WEIGHT, ACTIVATION}),
+        ("all", {GRADIENT, WEIGHT, ACTIVATION, UPDATE}),
     ],
 )
 def test_log_chooses_what_is_sent(recorder, log, kinds):
@@ -252,7 +253,9 @@ def test_log_chooses_what_is_sent(recorder, log, kinds):
         loss_of(model, 0).backward()
         optimizer.step()
     (step,) = recorder.steps
-    assert {kind for kind in (GRADIENT, WEIGHT, ACTIVATION) if step.tensors(kind)} == kinds
+    sent = {kind for kind in (GRADIENT, WEIGHT, ACTIVATION, UPDATE) if step.tensors(kind)}
+    assert sent == kinds
+    assert list(recorder.specs[0].parameter_kinds) == sorted(kinds & {UPDATE})
     assert step.begin.microbatches == 1
 
 
@@ -536,6 +539,9 @@ def test_activations_beyond_the_servers_limit_are_left_out_and_said(caplog):
         (lambda p: torch.optim.SGD(
             [{"params": p[:1], "momentum": 0.9}, {"params": p[1:]}], lr=0.1),
          run.OPTIMIZER_KIND_OTHER),
+        (lambda p: torch.optim.SGD(
+            [{"params": p[:1], "nesterov": True}, {"params": p[1:]}], lr=0.1, momentum=0.9),
+         run.OPTIMIZER_KIND_OTHER),
         (lambda p: torch.optim.SGD(p, lr=0.1, maximize=True), run.OPTIMIZER_KIND_OTHER),
         (lambda p: torch.optim.Adam(p), run.OPTIMIZER_KIND_ADAM),
         (lambda p: torch.optim.AdamW(p), run.OPTIMIZER_KIND_ADAMW),
@@ -550,6 +556,274 @@ def test_kind_of_optimizer(recorder, make, kind):
         loss_of(model, 0).backward()
         optimizer.step()
     assert recorder.specs[0].optimizer.kind == kind
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_nesterov_momentum_is_declared(recorder, nesterov):
+    model = make_model()
+    optimizer = sgd(model, momentum=0.75, nesterov=nesterov)
+    with thermograd.watch(model, optimizer, run="r", address=recorder.address):
+        loss_of(model, 0).backward()
+        optimizer.step()
+    declared = recorder.specs[0].optimizer
+    assert (declared.momentum, declared.nesterov) == (0.75, nesterov)
+
+
+@pytest.mark.parametrize("with_closure", [False, True])
+def test_updates_are_what_the_optimizer_added_to_the_weights(recorder, with_closure):
+    model = make_model()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    expected = []
+    with thermograd.watch(
+        model, optimizer, run="r", address=recorder.address, log="updates", log_freq=2
+    ) as watcher:
+        for seed in range(4):
+            before = weights_of(model)
+
+            def closure(seed=seed):
+                optimizer.zero_grad()
+                loss = loss_of(model, seed)
+                loss.backward()
+                return loss
+
+            if with_closure:
+                optimizer.step(closure)
+            else:
+                closure()
+                optimizer.step()
+            after = weights_of(model)
+            if seed % 2 == 0:
+                expected.append({name: after[name] - before[name] for name in after})
+        assert watcher.stats.hook_errors == 0
+    assert list(recorder.specs[0].parameter_kinds) == [UPDATE]
+    for step, updates in zip(recorder.steps, expected, strict=True):
+        found = recorder.named(step, UPDATE)
+        assert set(found) == {(name, 0) for name in updates}
+        for name, update in updates.items():
+            assert update.any()
+            numpy.testing.assert_array_equal(found[name, 0], update, err_msg=name)
+
+
+def test_updates_count_against_the_queue(recorder):
+    model = make_model()
+    optimizer = sgd(model)
+    size = sum(p.numel() * p.element_size() for p in model.parameters())
+    recorder.acknowledges.clear()
+    with thermograd.watch(
+        model, optimizer, run="r", address=recorder.address, log=["gradients", "updates"]
+    ) as watcher:
+        loss_of(model, 0).backward()
+        optimizer.step()
+        watcher.flush(0.0)
+        assert watcher.stats.queued_bytes == 2 * size
+        recorder.acknowledges.set()
+        assert watcher.flush()
+        assert watcher.stats.queued_bytes == 0
+
+
+def test_an_update_that_fails_leaves_nothing_behind(recorder):
+    class Failing(torch.optim.SGD):
+        fails = True
+
+        def step(self, closure=None):
+            if self.fails:
+                raise RuntimeError("no update")
+            return super().step(closure)
+
+    model = make_model()
+    optimizer = Failing(model.parameters(), lr=0.1)
+    with thermograd.watch(
+        model, optimizer, run="r", address=recorder.address, log=["gradients", "updates"]
+    ) as watcher:
+        loss_of(model, 0).backward()
+        with pytest.raises(RuntimeError, match="no update"):
+            optimizer.step()
+        optimizer.fails = False
+        optimizer.step()  # Without new gradients it is no step.
+        before = weights_of(model)
+        optimizer.zero_grad()
+        loss_of(model, 1).backward()
+        optimizer.step()
+        assert watcher.stats.hook_errors == 0
+    failed, made = recorder.steps
+    assert not failed.tensors(UPDATE)
+    found = recorder.named(made, UPDATE)
+    for name, weight in weights_of(model).items():
+        numpy.testing.assert_array_equal(found[name, 0], weight - before[name])
+
+
+def test_updates_without_an_optimizer_object(recorder):
+    model = make_model()
+    with pytest.raises(ValueError, match="optimizer is needed for updates"):
+        thermograd.watch(model, run="r", address=recorder.address, log=["gradients", "updates"])
+    with thermograd.watch(model, run="r", address=recorder.address, log="all") as watcher:
+        loss_of(model, 0).backward()
+        watcher.step(learning_rate=0.5)
+    assert not recorder.specs[0].parameter_kinds
+
+
+@pytest.mark.parametrize("amsgrad", [False, True])
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
+def test_the_preconditioner_times_the_gradient_is_the_update_without_momentum(
+    recorder, kind, amsgrad
+):
+    model = make_model().double()
+    groups = [
+        {"params": model[0].parameters(), "betas": (0.0, 0.9), "eps": 1e-3},
+        {"params": model[2].parameters(), "lr": 0.3},
+    ]
+    optimizer = kind(groups, lr=0.1, betas=(0.0, 0.5), weight_decay=0.0, amsgrad=amsgrad)
+    logs = ["gradients", "updates", "preconditioner"]
+    with thermograd.watch(model, optimizer, run="r", address=recorder.address, log=logs) as watcher:
+        for seed in range(4):
+            optimizer.zero_grad()
+            x, y = batch(seed)
+            nn.functional.mse_loss(model(x.double()), y.double()).backward()
+            optimizer.step()
+        assert watcher.stats.hook_errors == 0
+    assert list(recorder.specs[0].parameter_kinds) == [UPDATE, PRECONDITIONER]
+    assert len(recorder.steps) == 4
+    for step in recorder.steps:
+        gradients, updates = recorder.named(step, GRADIENT), recorder.named(step, UPDATE)
+        diagonals = recorder.named(step, PRECONDITIONER)
+        assert set(diagonals) == {(name, 0) for name, _ in model.named_parameters()}
+        for key, diagonal in diagonals.items():
+            # The update is a difference of weights of order one: absolute error 1e-16 or so.
+            numpy.testing.assert_allclose(
+                -diagonal * gradients[key], updates[key], rtol=1e-12, atol=1e-15, err_msg=key[0]
+            )
+
+
+def test_the_preconditioner_under_momentum_and_decay_is_the_second_moments(recorder):
+    model = make_model()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1, weight_decay=0.1)
+    expected = []
+    with thermograd.watch(
+        model, optimizer, run="r", address=recorder.address, log="preconditioner"
+    ) as watcher:
+        for seed in range(3):
+            optimizer.zero_grad()
+            loss_of(model, seed).backward()
+            optimizer.step()
+            second_moment = optimizer.state[model[0].weight]["exp_avg_sq"].double().numpy()
+            v = second_moment / (1 - 0.999 ** (seed + 1))
+            expected.append(0.1 / (numpy.sqrt(v) + 1e-8))
+        assert watcher.stats.hook_errors == 0
+    for step, diagonal in zip(recorder.steps, expected, strict=True):
+        found = recorder.named(step, PRECONDITIONER)["0.weight", 0]
+        numpy.testing.assert_allclose(found, diagonal, rtol=1e-6)
+
+
+def test_parameters_that_adam_did_not_update_have_no_preconditioner(recorder):
+    model = make_model()
+    unused = nn.Linear(2, 2)
+    model.add_module("unused", unused)
+    model.forward = lambda x: model[2](model[1](model[0](x)))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    with thermograd.watch(
+        model, optimizer, run="r", address=recorder.address, log="preconditioner"
+    ) as watcher:
+        loss_of(model, 0).backward()
+        optimizer.step()
+        assert watcher.stats.hook_errors == 0
+    found = recorder.named(recorder.steps[0], PRECONDITIONER)
+    assert {name for name, _ in found} == {"0.weight", "0.bias", "2.weight", "2.bias"}
+    assert unused.weight not in optimizer.state
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: torch.optim.SGD(p, lr=0.1),
+        lambda p: torch.optim.RMSprop(p),
+        lambda p: torch.optim.Adam(p, maximize=True),
+    ],
+)
+def test_an_unknown_preconditioner_is_not_sent(recorder, caplog, make):
+    model = make_model()
+    optimizer = make(model.parameters())
+    logs = ["gradients", "preconditioner"]
+    with thermograd.watch(model, optimizer, run="r", address=recorder.address, log=logs) as watcher:
+        for seed in range(2):
+            optimizer.zero_grad()
+            loss_of(model, seed).backward()
+            optimizer.step()
+        assert watcher.stats.hook_errors == 0
+    assert not recorder.specs[0].parameter_kinds
+    assert len(recorder.steps) == 2
+    assert not any(step.tensors(PRECONDITIONER) for step in recorder.steps)
+    assert sum("no diagonal preconditioner" in r.getMessage() for r in caplog.records) == 1
+
+
+def test_parameter_groups_have_their_own_learning_rate_and_decay(recorder):
+    model = make_model()
+    optimizer = torch.optim.SGD(
+        [
+            {"params": [model[0].weight], "name": "body", "weight_decay": 0.5},
+            {"params": [model[0].bias, model[2].bias], "lr": 0.25},
+            {"params": [model[2].weight]},
+        ],
+        lr=0.125,
+    )
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+    with thermograd.watch(
+        model, optimizer, run="r", address=recorder.address, exclude="2.weight"
+    ) as watcher:
+        for seed in range(2):
+            loss_of(model, seed).backward()
+            optimizer.step()
+            scheduler.step()
+        assert watcher.stats.hook_errors == 0
+    # The third group has no parameter that is watched: the server knows nothing of it.
+    assert {p.name: p.group for p in recorder.specs[0].parameters} == {
+        "0.weight": "body", "0.bias": "1", "2.bias": "1",
+    }  # fmt: skip
+    for step, factor in zip(recorder.steps, (1.0, 0.5), strict=True):
+        assert list(step.begin.groups) == [
+            run.GroupStep(group="body", learning_rate=0.125 * factor, weight_decay=0.5),
+            run.GroupStep(group="1", learning_rate=0.25 * factor),
+        ]
+        assert step.begin.learning_rate == 0.125 * factor
+        assert step.begin.weight_decay == 0.5
+
+
+def test_parameters_of_a_single_group_stand_alone(recorder):
+    model = make_model()
+    optimizer = sgd(model)
+    with thermograd.watch(model, optimizer, run="r", address=recorder.address):
+        loss_of(model, 0).backward()
+        optimizer.step()
+    assert {p.group for p in recorder.specs[0].parameters} == {""}
+    assert not recorder.steps[0].begin.groups
+
+
+def test_groups_of_the_same_name_are_told_apart_by_number(recorder):
+    model = make_model()
+    optimizer = torch.optim.SGD(
+        [{"params": layer.parameters(), "name": "linear"} for layer in (model[0], model[2])], lr=0.1
+    )
+    with thermograd.watch(model, optimizer, run="r", address=recorder.address):
+        loss_of(model, 0).backward()
+        optimizer.step()
+    assert [p.group for p in recorder.specs[0].parameters] == ["0", "0", "1", "1"]
+
+
+def test_a_group_added_after_the_first_step_does_not_end_the_run(recorder, caplog):
+    model = make_model()
+    optimizer = torch.optim.SGD(
+        [{"params": model[0].parameters()}, {"params": [model[2].weight]}], lr=0.1
+    )
+    with thermograd.watch(model, optimizer, run="r", address=recorder.address) as watcher:
+        for seed in range(3):
+            loss_of(model, seed).backward()
+            optimizer.step()
+            if seed == 0:
+                optimizer.add_param_group({"params": [model[2].bias], "lr": 0.5})
+        assert watcher.stats.hook_errors == 0
+    assert len(recorder.steps) == 3
+    for step in recorder.steps:
+        assert [group.group for group in step.begin.groups] == ["0", "1"]
+    assert sum("after the first step" in r.getMessage() for r in caplog.records) == 1
 
 
 @pytest.mark.parametrize(
