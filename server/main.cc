@@ -5,14 +5,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <cstdio>
 #include <cstdlib>
-#include <ctime>
 #include <memory>
 #include <string>
 #include <thread>
-#include <utility>
-#include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
@@ -20,7 +16,6 @@
 #include "absl/flags/usage_config.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "export/http_endpoint.h"
 #include "export/run_collector.h"
 #include "google/protobuf/stubs/logging.h"
@@ -28,6 +23,7 @@
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "kernels/level.h"
+#include "log.h"
 #include "service/training_analysis_service.h"
 
 ABSL_FLAG(std::string, listen_address, "127.0.0.1:50051",
@@ -51,6 +47,8 @@ ABSL_FLAG(uint32_t, workers, 0, "Threads for representations; 0: one a core");
 
 namespace {
 
+using thermograd::Log;
+
 constexpr int kHousekeepingMilliseconds = 1000;
 
 int signal_pipe[2];
@@ -60,21 +58,6 @@ void OnSignal(int /*signal*/) {
   const char byte = 0;
   if (write(signal_pipe[1], &byte, 1) != 1) _exit(1);
   errno = saved;
-}
-
-// One JSON object a line on standard error.
-void Log(const char* event, const std::vector<std::pair<const char*, std::string>>& fields) {
-  char time[32];
-  const std::time_t now = std::time(nullptr);
-  std::tm utc;
-  std::strftime(time, sizeof(time), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-  std::string line = absl::StrCat("{\"time\":\"", time, "\",\"event\":\"", event, "\"");
-  for (const auto& [name, value] : fields) {
-    absl::StrAppend(&line, ",\"", name, "\":\"",
-                    absl::StrReplaceAll(value, {{"\\", "\\\\"}, {"\"", "\\\""}, {"\n", "\\n"}}),
-                    "\"");
-  }
-  std::fprintf(stderr, "%s}\n", line.c_str());
 }
 
 std::unique_ptr<grpc::Server> StartServer(grpc::Service* service, const std::string& address,
@@ -110,6 +93,7 @@ int main(int argc, char** argv) {
   absl::SetFlagsUsageConfig(usage);
   absl::SetProgramUsageMessage("Live thermodynamics of neural-network training, over gRPC.");
   absl::ParseCommandLine(argc, argv);
+  thermograd::LogGrpc();
   if (absl::GetFlag(FLAGS_max_chunk_bytes) > (uint64_t{1} << 30)) {
     Log("refused", {{"reason", "--max_chunk_bytes: at most 1 GiB"}});
     return EXIT_FAILURE;

@@ -11,6 +11,7 @@ import queue
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SERVER = os.environ.get("THERMOGRAD_SERVER", ROOT / "build/default/bin/thermograd-server")
+COMMAND_LINE = os.environ.get("THERMOGRAD_COMMAND_LINE", ROOT / "build/default/bin/thermograd")
 TIMEOUT_SECONDS = 60
 CHUNK_BYTES = 256 * 1024
 
@@ -52,6 +54,13 @@ DATA_TYPES = {
 }
 
 
+def free_address():
+    """An address of the loopback interface on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return "127.0.0.1:%d" % probe.getsockname()[1]
+
+
 class Server:
     """A server process on free ports of the loopback interface."""
 
@@ -64,7 +73,8 @@ class Server:
         self._log = []
         self._ready = queue.Queue()
         # Read to the end of the process: a full pipe would block the server.
-        threading.Thread(target=self._read_log, daemon=True).start()
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
         try:
             ready = self._ready.get(timeout=TIMEOUT_SECONDS)
         except queue.Empty:
@@ -129,6 +139,11 @@ class Server:
         """Exit code, once the process has ended."""
         return self._process.wait(TIMEOUT_SECONDS)
 
+    def events(self):
+        """The log of the process, which has ended: each line must be a JSON object."""
+        self._reader.join(TIMEOUT_SECONDS)
+        return [json.loads(line) for line in self._log]
+
     def close(self):
         """Ends the process, and fails where it cannot end in order."""
         if self._process.poll() is None:
@@ -139,6 +154,7 @@ class Server:
             self._process.kill()
             raise
         assert code == 0, "".join(self._log)
+        self.events()
 
 
 class Stream:

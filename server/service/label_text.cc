@@ -5,10 +5,8 @@
 #include "absl/strings/str_cat.h"
 
 namespace thermograd::service {
-namespace {
 
-// Length of the well-formed UTF-8 sequence at the start of `text` (Unicode 15, table 3-7), or 0.
-size_t SequenceLength(absl::string_view text) {
+size_t Utf8SequenceLength(absl::string_view text) {
   const auto byte = [&](size_t i) -> uint32_t {
     return i < text.size() ? static_cast<uint8_t>(text[i]) : 0u;
   };
@@ -29,8 +27,6 @@ size_t SequenceLength(absl::string_view text) {
   return 4;
 }
 
-}  // namespace
-
 absl::Status CheckLabelText(absl::string_view field, absl::string_view text, size_t max_bytes) {
   if (text.empty()) return absl::InvalidArgumentError(absl::StrCat(field, ": must not be empty"));
   if (text.size() > max_bytes) {
@@ -38,7 +34,7 @@ absl::Status CheckLabelText(absl::string_view field, absl::string_view text, siz
         absl::StrCat(field, ": ", text.size(), " bytes, the limit is ", max_bytes));
   }
   for (size_t i = 0; i < text.size();) {
-    const size_t length = SequenceLength(text.substr(i));
+    const size_t length = Utf8SequenceLength(text.substr(i));
     if (length == 0) return absl::InvalidArgumentError(absl::StrCat(field, ": not valid UTF-8"));
     const auto lead = static_cast<uint8_t>(text[i]);
     const bool c1 = lead == 0xc2 && static_cast<uint8_t>(text[i + 1]) < 0xa0;

@@ -133,10 +133,10 @@ absl::Status RunSession::ReceiveRunSpec(const v1::RunSpec& spec,
                                                                      declaration->window_steps) +
                                 SymmetryBytes(declaration->symmetries);
   if (window_bytes > environment_.limits.max_stream_bytes || !run_memory_.Take(window_bytes)) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "run_spec.reporting.window_steps: windows of ", declaration->window_steps, " steps of ",
-        declaration->parameters.size(), " parameters need ", window_bytes,
-        " bytes, more than max_stream_bytes or the server's budget leave"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("run_spec.reporting.window_steps: windows of ", declaration->window_steps,
+                     " steps of ", declaration->parameters.size(), " parameters need ",
+                     window_bytes, " bytes, more than max_stream_bytes or max_memory_bytes leave"));
   }
   group_ = environment_.ranks->Find(*declaration);
   if (group_ == nullptr) {
@@ -214,9 +214,9 @@ absl::Status RunSession::TakeMemory(uint64_t bytes) {
                      environment_.limits.max_stream_bytes, " bytes"));
   }
   if (memory.Take(bytes)) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat("chunk: the server's memory budget of ",
-                                                   environment_.admission->max_bytes(),
-                                                   " bytes for all streams is used up"));
+  return absl::ResourceExhaustedError(
+      absl::StrCat("chunk: all streams together need more than max_memory_bytes = ",
+                   environment_.admission->max_bytes(), " bytes"));
 }
 
 absl::StatusOr<size_t> RunSession::ParameterOf(const v1::TensorChunk& chunk) const {

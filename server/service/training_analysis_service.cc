@@ -54,9 +54,8 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
     if (!entered) {
       EndLocked(absl::UnavailableError("draining: this server is about to stop"));
     } else if (!has_place_) {
-      EndLocked(absl::ResourceExhaustedError(absl::StrCat("streams: the limit of ",
-                                                          environment_.admission->max_streams(),
-                                                          " open streams is reached")));
+      EndLocked(absl::ResourceExhaustedError(absl::StrCat("streams: the limit max_streams is ",
+                                                          environment_.admission->max_streams())));
     } else if (!end_) {
       ++environment_.counters->streams;
       StartRead(&incoming_);

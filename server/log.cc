@@ -1,0 +1,60 @@
+#include "log.h"
+
+#include <grpc/support/log.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <ctime>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
+#include "service/label_text.h"
+
+namespace thermograd {
+namespace {
+
+void AppendJsonString(absl::string_view text, std::string* line) {
+  *line += '"';
+  while (!text.empty()) {
+    const size_t length = service::Utf8SequenceLength(text);
+    const auto lead = static_cast<uint8_t>(text[0]);
+    if (length == 0) {
+      *line += "\\ufffd";
+    } else if (lead < 0x20) {
+      absl::StrAppendFormat(line, "\\u%04x", lead);
+    } else {
+      if (lead == '"' || lead == '\\') *line += '\\';
+      absl::StrAppend(line, text.substr(0, length));
+    }
+    text.remove_prefix(length == 0 ? 1 : length);
+  }
+  *line += '"';
+}
+
+}  // namespace
+
+void Log(const char* event, const std::vector<std::pair<const char*, std::string>>& fields) {
+  char time[32];
+  const std::time_t now = std::time(nullptr);
+  std::tm utc;
+  std::strftime(time, sizeof(time), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+  std::string line = absl::StrCat("{\"time\":\"", time, "\",\"event\":\"", event, "\"");
+  for (const auto& [name, value] : fields) {
+    absl::StrAppend(&line, ",\"", name, "\":");
+    AppendJsonString(value, &line);
+  }
+  line += "}\n";
+  // In one piece: lines of several threads must not mix.
+  std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+void LogGrpc() {
+  gpr_set_log_function([](gpr_log_func_args* args) {
+    Log("grpc", {{"severity", gpr_log_severity_string(args->severity)},
+                 {"source", absl::StrCat(args->file, ":", args->line)},
+                 {"message", args->message}});
+  });
+}
+
+}  // namespace thermograd
