@@ -92,8 +92,8 @@ def _requests(
                 fingerprint=marker,
             )
         )
-    # Merged by the share of the matrix that came before: of many samples the server keeps only those
-    # of which it has seen one side.
+    # Merged by the share of the matrix that came before: of many samples the server keeps only
+    # those of which it has seen one side.
     for _, _, request in heapq.merge(*(_chunks(side, elements) for side, elements in sides)):
         yield request
 

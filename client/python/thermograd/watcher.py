@@ -92,7 +92,8 @@ def watch(
 
     Args:
         model: the model; of DistributedDataParallel, the model inside.
-        optimizer: its optimiser. None: call `Watcher.step` before each update instead.
+        optimizer: its optimiser, whose parameter groups, if it has several, are those of the
+            figures. None: call `Watcher.step` before each update instead.
         run: name of the run, unique among live runs.
         address: host:port of the server.
         credentials: gRPC credentials; none: the connection is not encrypted.
