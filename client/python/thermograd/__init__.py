@@ -25,12 +25,23 @@ from thermograd.declaration import (  # noqa: E402
     ProbeSet,
     QueryKeyRotation,
     ScaleInvariance,
+    Shard,
     run_spec,
 )
 from thermograd.report import metric_key, report_values  # noqa: E402
 from thermograd.sender import Stats  # noqa: E402
+from thermograd.similarity import SIMILARITIES, similarity_options  # noqa: E402
 from thermograd.stream import RunStream  # noqa: E402
-from thermograd.wire import ACTIVATION, GRADIENT, UPDATE, WEIGHT  # noqa: E402
+from thermograd.wire import (  # noqa: E402
+    ACTIVATION,
+    ACTIVATION_GRADIENT,
+    GRADIENT,
+    GRADIENT_AFTER_UPDATE,
+    PRECONDITIONER,
+    REDUCED_GRADIENT,
+    UPDATE,
+    WEIGHT,
+)
 
 if TYPE_CHECKING:
     from thermograd.probe import Probe
@@ -39,7 +50,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACTIVATION",
+    "ACTIVATION_GRADIENT",
     "GRADIENT",
+    "GRADIENT_AFTER_UPDATE",
+    "PRECONDITIONER",
+    "REDUCED_GRADIENT",
+    "SIMILARITIES",
     "UPDATE",
     "WEIGHT",
     "DoubleRotation",
@@ -54,12 +70,14 @@ __all__ = [
     "QueryKeyRotation",
     "RunStream",
     "ScaleInvariance",
+    "Shard",
     "Stats",
     "Watcher",
     "compare",
     "metric_key",
     "report_values",
     "run_spec",
+    "similarity_options",
     "symmetries",
     "unwatch",
     "watch",

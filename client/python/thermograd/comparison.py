@@ -11,17 +11,10 @@ import grpc
 from thermograd import wire
 from thermograd.declaration import fingerprint
 from thermograd.report import MetricKey, report_values
+from thermograd.similarity import similarity_options
 from thermograd.v1 import representation_pb2 as representation
 from thermograd.v1 import training_analysis_service_pb2 as service
 from thermograd.v1 import training_analysis_service_pb2_grpc as service_grpc
-
-_PREFIX = "SIMILARITY_"
-# What `compare` can compute.
-SIMILARITIES = tuple(
-    name.removeprefix(_PREFIX).lower()
-    for name in representation.Similarity.keys()
-    if name != "SIMILARITY_UNSPECIFIED"
-)
 
 
 def compare(
@@ -46,14 +39,8 @@ def compare(
         y: the same, with as many samples.
         address: host:port of the server.
         ids: names of the samples in their order, sent as a fingerprint.
-        similarities: what to compute: "cka", "cka_unbiased", "cka_rbf", "cka_rbf_unbiased",
-            "cka_calibrated", "mutual_neighbours", "cknna", "cca", "svcca", "pwcca", "procrustes",
-            "rsa"; none: those that are cheap. SIMILARITIES has all.
-        neighbours: k of the nearest-neighbour figures; 0: 10.
-        permutations: of the calibrated CKA; 0: 199.
-        rbf_bandwidth_fraction: bandwidth as a part of the median distance; 0: 0.5.
-        svcca_variance_fraction: part of the variance that SVCCA keeps; 0: 0.99.
-        cca_ridge: ridge of CCA as a part of each side's largest variance.
+        similarities, neighbours, permutations, rbf_bandwidth_fraction, svcca_variance_fraction,
+            cca_ridge: what to compute, as `similarity_options` takes them.
         credentials: gRPC credentials; none: the connection is not encrypted.
         timeout: seconds until DEADLINE_EXCEEDED.
 
@@ -71,8 +58,8 @@ def compare(
     for _, elements in sides:
         if not elements.shape:
             raise ValueError("a representation needs a dimension of samples")
-    options = representation.SimilarityOptions(
-        similarities=[_similarity(name) for name in similarities],
+    options = similarity_options(
+        similarities,
         neighbours=neighbours,
         permutations=permutations,
         rbf_bandwidth_fraction=rbf_bandwidth_fraction,
@@ -85,13 +72,6 @@ def compare(
         return report_values(
             stub.CompareRepresentations(_requests(options, sides, marker), timeout=timeout)
         )
-
-
-def _similarity(name: str) -> representation.Similarity:
-    if name not in SIMILARITIES:
-        raise ValueError(f"similarities: there is no {name!r}")
-    number: representation.Similarity = representation.Similarity.Value(_PREFIX + name.upper())
-    return number
 
 
 def _requests(
@@ -112,8 +92,8 @@ def _requests(
                 fingerprint=marker,
             )
         )
-    # Merged by the share of the matrix that came before: of many samples the server keeps only those
-    # of which it has seen one side.
+    # Merged by the share of the matrix that came before: of many samples the server keeps only
+    # those of which it has seen one side.
     for _, _, request in heapq.merge(*(_chunks(side, elements) for side, elements in sides)):
         yield request
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from thermograd.v1 import run_pb2, tensor_pb2
+from thermograd.similarity import similarity_options
+from thermograd.v1 import representation_pb2, run_pb2, tensor_pb2
 
 
 def fingerprint(ids: Iterable[Any]) -> bytes:
@@ -121,6 +122,12 @@ Symmetry = (
     | NeuronPermutation
 )
 
+_GRADIENT_SCOPES = {
+    None: run_pb2.GRADIENT_SCOPE_UNSPECIFIED,
+    "local": run_pb2.GRADIENT_SCOPE_LOCAL,
+    "reduced": run_pb2.GRADIENT_SCOPE_REDUCED,
+}
+
 _ROTARY_LAYOUTS = {
     None: run_pb2.ROTARY_LAYOUT_UNSPECIFIED,
     "interleaved": run_pb2.ROTARY_LAYOUT_INTERLEAVED,
@@ -142,11 +149,29 @@ def parameters_of(symmetry: Symmetry) -> set[str]:
 
 @dataclass(frozen=True)
 class Layer:
-    """A place whose output is compared. Without a probe set: the output for training batches."""
+    """A place whose output is compared. Without a probe set: the output for training batches.
+
+    `weight` (width x in) names the parameter whose output the layer is, `reader_weight`
+    (out x width) the one that reads it; the layer is compared with those that are given.
+    """
 
     name: str
     width: int
     probe_set: str = ""
+    weight: str | None = None
+    reader_weight: str | None = None
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The part of a parameter that this rank holds, and how many ranks hold the same part.
+
+    `offset` and `shape` have one entry for each dimension of the whole parameter.
+    """
+
+    offset: Sequence[int]
+    shape: Sequence[int]
+    replicas: int = 1
 
 
 @dataclass(frozen=True)
@@ -162,6 +187,7 @@ def run_spec(
     *,
     parameters: Mapping[str, Sequence[int]] | None = None,
     groups: Mapping[str, str] | None = None,
+    shards: Mapping[str, Shard] | None = None,
     layers: Sequence[Layer] = (),
     symmetries: Sequence[Symmetry] = (),
     probe_sets: Sequence[ProbeSet] = (),
@@ -170,8 +196,11 @@ def run_spec(
     window_steps: int = 0,
     report_every_steps: int = 0,
     spectrum_every_steps: int = 0,
+    similarities: Iterable[str] | representation_pb2.SimilarityOptions = (),
+    similarity_over_window: bool = False,
     rank: int = 0,
     world_size: int = 1,
+    gradient_scope: Literal["local", "reduced"] | None = None,
 ) -> run_pb2.RunSpec:
     """Declares a run.
 
@@ -179,21 +208,36 @@ def run_spec(
 
     Args:
         groups: names of parameter groups by names of parameters; others stand alone.
+        shards: the parts that this rank holds of parameters split over ranks, by their names.
         parameter_kinds: what will be sent of parameters besides GRADIENT and WEIGHT.
+        similarities: those of representations to compute, by names as `compare` takes them, or with
+            their free parameters as `similarity_options` makes them.
+        similarity_over_window: also the similarities over all samples of each window.
+        gradient_scope: "local" where each rank sends the gradients of its own microbatches,
+            "reduced" where they are averaged over ranks before; None is read as "local".
 
     Raises:
         KeyError: a parameter is named that is not declared.
+        ValueError: there is no such similarity or gradient scope.
     """
+    if gradient_scope not in _GRADIENT_SCOPES:
+        raise ValueError(f"gradient_scope: {gradient_scope!r} is neither 'local' nor 'reduced'")
+    if not isinstance(similarities, representation_pb2.SimilarityOptions):
+        similarities = similarity_options(similarities)
     spec = run_pb2.RunSpec(
         run=run,
         rank=rank,
         world_size=world_size,
         optimizer=optimizer,
         parameter_kinds=parameter_kinds,
+        gradient_scope=_GRADIENT_SCOPES[gradient_scope],
         reporting=run_pb2.Reporting(
             window_steps=window_steps,
             report_every_steps=report_every_steps,
             spectrum_every_steps=spectrum_every_steps,
+            # Absent where nothing is chosen.
+            similarity=similarities if similarities.ByteSize() else None,
+            similarity_over_window=similarity_over_window,
         ),
     )
     ids = {}
@@ -202,9 +246,18 @@ def run_spec(
         spec.parameters.add(id=number, name=name, shape=shape)
     for name, group in (groups or {}).items():
         spec.parameters[ids[name] - 1].group = group
+    for name, shard in (shards or {}).items():
+        spec.parameters[ids[name] - 1].shard.CopyFrom(
+            run_pb2.Shard(offset=shard.offset, shape=shard.shape, replicas=shard.replicas)
+        )
     for number, layer in enumerate(layers, start=len(ids) + 1):
         spec.layers.add(
-            id=number, name=layer.name, width=layer.width, probe_set=layer.probe_set
+            id=number,
+            name=layer.name,
+            width=layer.width,
+            probe_set=layer.probe_set,
+            weight_id=None if layer.weight is None else ids[layer.weight],
+            reader_weight_id=None if layer.reader_weight is None else ids[layer.reader_weight],
         )
     for probe_set in probe_sets:
         spec.probe_sets.add(

@@ -6,7 +6,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
@@ -87,8 +87,13 @@ class RunStream:
         microbatch_size: int = 1,
         microbatches: int = 1,
         loss_scale: float = 1.0,
+        reduced_batch_size: int = 0,
+        groups: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
-        """Opens a step; the arguments are the fields of StepBegin."""
+        """Opens a step; the arguments are the fields of StepBegin.
+
+        `groups`: (learning rate, weight decay) of the parameter groups that have their own.
+        """
         self._put(
             service.StreamRunRequest(
                 step_begin=run_pb2.StepBegin(
@@ -99,6 +104,11 @@ class RunStream:
                     microbatch_size=microbatch_size,
                     microbatches=microbatches,
                     loss_scale=loss_scale,
+                    reduced_batch_size=reduced_batch_size,
+                    groups=[
+                        run_pb2.GroupStep(group=group, learning_rate=rate, weight_decay=decay)
+                        for group, (rate, decay) in (groups or {}).items()
+                    ],
                 )
             )
         )

@@ -30,9 +30,10 @@ from thermograd.optimizer import (
 from thermograd.probe import Probe, batch_size
 from thermograd.report import MetricKey, report_values
 from thermograd.sender import Sender, Stats
+from thermograd.similarity import similarity_options
 from thermograd.snapshot import Snapshot
 from thermograd.symmetry import symmetries as find_symmetries
-from thermograd.v1 import report_pb2, run_pb2
+from thermograd.v1 import report_pb2, representation_pb2, run_pb2
 
 _log = logging.getLogger("thermograd")
 
@@ -75,6 +76,7 @@ def watch(
     layers: Sequence[str] | None = None,
     probes: Sequence[Probe] = (),
     symmetries: str | Sequence[Symmetry] = "auto",
+    similarities: Iterable[str] | representation_pb2.SimilarityOptions = (),
     microbatch_size: int | None = None,
     accumulation: str = "sum",
     scaler: Any = None,
@@ -90,7 +92,8 @@ def watch(
 
     Args:
         model: the model; of DistributedDataParallel, the model inside.
-        optimizer: its optimiser. None: call `Watcher.step` before each update instead.
+        optimizer: its optimiser, whose parameter groups, if it has several, are those of the
+            figures. None: call `Watcher.step` before each update instead.
         run: name of the run, unique among live runs.
         address: host:port of the server.
         credentials: gRPC credentials; none: the connection is not encrypted.
@@ -105,6 +108,8 @@ def watch(
             are activation functions; in a model without any, all Linear and convolution modules.
         probes: inputs on which the model is looked at while it trains.
         symmetries: those to measure; "auto": those that `thermograd.symmetries` finds.
+        similarities: those of representations to compute, by names as `compare` takes them, or with
+            their free parameters as `similarity_options` makes them; none: the server's choice.
         microbatch_size: samples of a microbatch; None: the first dimension of the model's input.
         accumulation: how the loop scales the mean loss of each of a step's M microbatches before
             its backward pass. "sum": not at all, the gradients are sent as they are; "mean": by
@@ -134,6 +139,7 @@ def watch(
         layers=layers,
         probes=probes,
         symmetries=symmetries,
+        similarities=similarities,
         microbatch_size=microbatch_size,
         accumulation=accumulation,
         scaler=scaler,
@@ -189,6 +195,7 @@ class Watcher:
         layers: Sequence[str] | None,
         probes: Sequence[Probe],
         symmetries: str | Sequence[Symmetry],
+        similarities: Iterable[str] | representation_pb2.SimilarityOptions,
         microbatch_size: int | None,
         accumulation: str,
         scaler: Any,
@@ -214,6 +221,12 @@ class Watcher:
         self._probes = tuple(probes)
         if len({probe.name for probe in self._probes}) < len(self._probes):
             raise ValueError("two probes have the same name")
+        # Made here, so that a wrong name is an error of the caller.
+        self._similarities = (
+            similarities
+            if isinstance(similarities, representation_pb2.SimilarityOptions)
+            else similarity_options(similarities)
+        )
         self._microbatch_size = microbatch_size
         self._accumulation = accumulation
         self._scaler = scaler
@@ -701,8 +714,11 @@ class Watcher:
             probe_sets=[ProbeSet(probe.name, probe.ids) for probe in self._probes],
             optimizer=describe(self._optimizer),
             window_steps=self._window_steps,
+            similarities=self._similarities,
             rank=rank,
             world_size=world_size,
+            # The hooks see gradients before any all-reduce.
+            gradient_scope="local",
         )
         self._layer_ids = {layer.name: layer.id for layer in spec.layers}
         self._sender = Sender(self._connect, spec, self._queue_bytes, self._on_report)

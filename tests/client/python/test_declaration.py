@@ -6,7 +6,7 @@ import pytest
 import thermograd
 import torch
 
-from system_support import report, run
+from system_support import report, run, tensor
 from thermograd import (
     DoubleRotation,
     Layer,
@@ -21,6 +21,7 @@ from thermograd import (
     metric_key,
 )
 from thermograd.declaration import parameters_of
+from thermograd.v1 import representation_pb2 as representation
 
 
 def test_names_become_ids():
@@ -142,6 +143,99 @@ def test_every_kind_of_symmetry_and_member():
             neuron_permutation=run.NeuronPermutation(incoming=a, incoming_bias=c, outgoing=b),
         ),
     ]
+
+
+def test_parts_of_a_run_over_several_ranks():
+    spec = thermograd.run_spec(
+        "run",
+        parameters={"a": (8, 4), "b": (4,)},
+        shards={"a": thermograd.Shard(offset=(4, 0), shape=(4, 4), replicas=2)},
+        parameter_kinds=[
+            thermograd.UPDATE,
+            thermograd.PRECONDITIONER,
+            thermograd.GRADIENT_AFTER_UPDATE,
+            thermograd.REDUCED_GRADIENT,
+        ],
+        gradient_scope="reduced",
+        rank=3,
+        world_size=4,
+    )
+    assert spec == run.RunSpec(
+        run="run",
+        rank=3,
+        world_size=4,
+        parameters=[
+            run.Parameter(
+                id=1,
+                name="a",
+                shape=[8, 4],
+                shard=run.Shard(offset=[4, 0], shape=[4, 4], replicas=2),
+            ),
+            run.Parameter(id=2, name="b", shape=[4]),
+        ],
+        parameter_kinds=[
+            tensor.TENSOR_KIND_UPDATE,
+            tensor.TENSOR_KIND_PRECONDITIONER,
+            tensor.TENSOR_KIND_GRADIENT_AFTER_UPDATE,
+            tensor.TENSOR_KIND_REDUCED_GRADIENT,
+        ],
+        gradient_scope=run.GRADIENT_SCOPE_REDUCED,
+        reporting=run.Reporting(),
+    )
+    local = thermograd.run_spec("run", gradient_scope="local")
+    assert local.gradient_scope == run.GRADIENT_SCOPE_LOCAL
+    with pytest.raises(ValueError, match="gradient_scope: 'global'"):
+        thermograd.run_spec("run", gradient_scope="global")
+
+
+def test_similarities_and_weights_of_layers():
+    spec = thermograd.run_spec(
+        "run",
+        parameters={"a": (3, 4), "b": (2, 3)},
+        layers=[Layer("hidden", 3, weight="a", reader_weight="b"), Layer("plain", 3)],
+        similarities=thermograd.similarity_options(
+            ["svcca", "cka_rbf"],
+            neighbours=3,
+            permutations=20,
+            rbf_bandwidth_fraction=0.25,
+            svcca_variance_fraction=0.5,
+            cca_ridge=0.125,
+        ),
+        similarity_over_window=True,
+    )
+    assert list(spec.layers) == [
+        run.Layer(id=3, name="hidden", width=3, weight_id=1, reader_weight_id=2),
+        run.Layer(id=4, name="plain", width=3),
+    ]
+    assert spec.reporting == run.Reporting(
+        similarity=representation.SimilarityOptions(
+            similarities=[representation.SIMILARITY_SVCCA, representation.SIMILARITY_CKA_RBF],
+            neighbours=3,
+            permutations=20,
+            rbf_bandwidth_fraction=0.25,
+            svcca_variance_fraction=0.5,
+            cca_ridge=0.125,
+        ),
+        similarity_over_window=True,
+    )
+    named = thermograd.run_spec("run", similarities=thermograd.SIMILARITIES).reporting.similarity
+    assert set(named.similarities) == set(representation.Similarity.values()) - {0}
+    with pytest.raises(ValueError, match="there is no 'cosine'"):
+        thermograd.run_spec("run", similarities=["cosine"])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"groups": {"lost": "g"}},
+        {"shards": {"lost": thermograd.Shard((0,), (1,))}},
+        {"layers": [Layer("l", 1, weight="lost")]},
+        {"layers": [Layer("l", 1, reader_weight="lost")]},
+    ],
+)
+def test_an_undeclared_parameter(wrong):
+    with pytest.raises(KeyError, match="lost"):
+        thermograd.run_spec("run", parameters={"a": (1,)}, **wrong)
 
 
 def test_parameters_of_a_symmetry():

@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent import futures
 
 import grpc
 import numpy
 import pytest
 import thermograd
 
-from system_support import ROOT, Server
+from system_support import ROOT, Server, run
 from thermograd import ACTIVATION, GRADIENT, RunStream, metric_key, run_spec
 
 PARAMETERS = {"w": (2, 3)}
@@ -137,6 +138,116 @@ def test_activations(server):
         stream.send("b", ACTIVATION, 2 * x)
         found = thermograd.report_values(stream.end_step())
     assert found[metric_key("thermograd_cka_ratio", layer="a", other="b")] == pytest.approx(1)
+
+
+def test_groups_have_their_own_learning_rate(server):
+    random = numpy.random.default_rng(4)
+    spec = run_spec(
+        "groups",
+        parameters={"v": (4,), "w": (6,)},
+        groups={"v": "slow", "w": "fast"},
+        optimizer=run.Optimizer(kind=run.OPTIMIZER_KIND_SGD),
+    )
+    gradients = {name: random.standard_normal((2, size)) for name, size in (("v", 4), ("w", 6))}
+    rates = {"v": 0.1, "w": 0.5}
+    with RunStream(server.grpc_address, spec) as stream:
+        stream.begin_step(
+            0, learning_rate=0.1, microbatch_size=8, microbatches=2, groups={"fast": (0.5, 0.0)}
+        )
+        for name, both in gradients.items():
+            for microbatch, gradient in enumerate(both):
+                stream.send(name, GRADIENT, gradient, microbatch)
+        found = thermograd.report_values(stream.end_step())
+    for name, group in (("v", "slow"), ("w", "fast")):
+        # T = eta tr Sigma_B / (2 P), the batch of two microbatches being applied.
+        trace = gradients[name].var(axis=0, ddof=1).sum()
+        expected = rates[name] * trace / 2 / (2 * gradients[name].shape[1])
+        assert found[metric_key("thermograd_group_temperature", group=group)] == pytest.approx(
+            expected, rel=1e-12
+        )
+
+
+def test_curvature_from_the_gradient_after_the_update(server):
+    random = numpy.random.default_rng(5)
+    hessian = numpy.diag(random.uniform(1, 3, 6))
+    theta = random.standard_normal(6)
+    update = -0.1 * hessian @ theta
+    kinds = [thermograd.UPDATE, thermograd.GRADIENT_AFTER_UPDATE]
+    spec = run_spec("curvature", parameters={"w": (6,)}, parameter_kinds=kinds)
+    with RunStream(server.grpc_address, spec) as stream:
+        stream.begin_step(0, learning_rate=0.1)
+        stream.send("w", GRADIENT, hessian @ theta)
+        stream.send("w", thermograd.UPDATE, update)
+        stream.send("w", thermograd.GRADIENT_AFTER_UPDATE, hessian @ (theta + update))
+        found = thermograd.report_values(stream.end_step())
+    assert found[metric_key("thermograd_directional_curvature")] == pytest.approx(
+        update @ hessian @ update / (update @ update), rel=1e-12
+    )
+
+
+def test_noise_from_the_gradient_of_a_larger_batch(server):
+    small, large = numpy.random.default_rng(6).standard_normal((2, 6)) * [[3.0], [1.0]]
+    spec = run_spec(
+        "reduced", parameters={"w": (6,)}, parameter_kinds=[thermograd.REDUCED_GRADIENT]
+    )
+    with RunStream(server.grpc_address, spec) as stream:
+        stream.begin_step(0, microbatch_size=8, reduced_batch_size=32)
+        stream.send("w", GRADIENT, small)
+        stream.send("w", thermograd.REDUCED_GRADIENT, large)
+        found = thermograd.report_values(stream.end_step())
+    # McCandlish et al. 2018, appendix A.1, for batches of 8 and 32.
+    expected = (small @ small - large @ large) / (1 / 8 - 1 / 32) / 8
+    assert found[metric_key("thermograd_gradient_covariance_trace")] == pytest.approx(
+        expected, rel=1e-12
+    )
+
+
+def test_shards_of_two_ranks_are_one_parameter(server):
+    gradients = numpy.random.default_rng(7).standard_normal((2, 6, 3))
+
+    def stream_half(rank):
+        spec = run_spec(
+            "sharded",
+            parameters={"w": (6, 3)},
+            shards={"w": thermograd.Shard(offset=(3 * rank, 0), shape=(3, 3))},
+            gradient_scope="reduced",
+            rank=rank,
+            world_size=2,
+        )
+        with RunStream(server.grpc_address, spec) as stream:
+            halves = gradients[:, 3 * rank : 3 * rank + 3]
+            found = thermograd.report_values(send_step(stream, 0, list(halves)))
+            return found[metric_key("thermograd_gradient_covariance_trace")]
+
+    with futures.ThreadPoolExecutor(2) as both:
+        traces = list(both.map(stream_half, range(2)))
+    expected = gradients.var(axis=0, ddof=1).sum()
+    assert traces == [pytest.approx(expected, rel=1e-12)] * 2
+
+
+def test_chosen_similarities_and_the_alignment_with_gradients(server):
+    random = numpy.random.default_rng(8)
+    spec = run_spec(
+        "chosen",
+        layers=[thermograd.Layer("x", 4), thermograd.Layer("h", 3)],
+        similarities=["cca", "rsa"],
+    )
+    x, h, gradient = (random.standard_normal((16, width)) for width in (4, 3, 3))
+    with RunStream(server.grpc_address, spec) as stream:
+        stream.begin_step(0, microbatch_size=16)
+        stream.send("x", ACTIVATION, x)
+        stream.send("h", ACTIVATION, h)
+        stream.send("h", thermograd.ACTIVATION_GRADIENT, gradient)
+        found = thermograd.report_values(stream.end_step())
+    names = {name for name, _ in found}
+    assert any("_cca_" in name for name in names) and any("_rsa" in name for name in names)
+    # Those that a run has where nothing is chosen.
+    assert not any("_cka_ratio" in name or "neighbour" in name for name in names)
+    a, b = h.T @ h, gradient.T @ gradient
+    key = metric_key("thermograd_alignment_representation_gradient_ratio", layer="h")
+    assert found[key] == pytest.approx(
+        (a * b).sum() / numpy.linalg.norm(a) / numpy.linalg.norm(b), rel=1e-9
+    )
 
 
 def test_a_script_that_leaves_its_stream_open_ends(server):

@@ -77,6 +77,30 @@ def test_updates_explain_the_drift_of_charges_under_adam(server, kind):
         assert abs(figures[breaking]) > 1e-3 * abs(charges[number])
 
 
+def test_every_parameter_group_has_the_temperature_of_its_own_learning_rate(server):
+    rates = {"first": 0.01, "second": 0.04}
+    model = make_model()
+    optimizer = torch.optim.SGD(
+        [
+            {"params": model[0].parameters(), "name": "first"},
+            {"params": model[2].parameters(), "name": "second", "lr": rates["second"]},
+        ],
+        lr=rates["first"],
+    )
+    traces = {}
+    for name, layer in (("first", model[0]), ("second", model[2])):
+        gradients = [
+            torch.cat([part.reshape(-1) for part in torch.autograd.grad(loss, [*layer.parameters()])])
+            for loss in losses(model, 0, 4)
+        ]
+        traces[name] = float(torch.stack(gradients).var(dim=0).mean())
+    (figures,) = train(model, optimizer, server, "temperatures", steps=1, microbatches=4)
+    for name, rate in rates.items():
+        # T = eta tr Sigma_B / (2 P), a fourth of the variance of one of four microbatches.
+        key = thermograd.metric_key("thermograd_group_temperature", group=name)
+        assert figures[key] == pytest.approx(rate * traces[name] / 4 / 2, rel=1e-9)
+
+
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_the_entropic_loss_of_momentum(server, nesterov):
     rate, momentum, microbatches = 0.01, 0.5, 4

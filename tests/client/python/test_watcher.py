@@ -322,6 +322,23 @@ def test_named_layers(recorder):
     assert {name for name, _ in recorder.named(recorder.steps[0], ACTIVATION)} == {"0", "2"}
 
 
+@pytest.mark.parametrize(
+    "similarities, neighbours",
+    [(["cknna", "svcca"], 0), (thermograd.similarity_options(["cknna", "svcca"], neighbours=3), 3)],
+)
+def test_similarities_are_chosen_by_name(recorder, similarities, neighbours):
+    model = make_model()
+    optimizer = sgd(model)
+    with thermograd.watch(
+        model, optimizer, run="r", address=recorder.address, similarities=similarities
+    ):
+        loss_of(model, 0).backward()
+        optimizer.step()
+    options = recorder.specs[0].reporting.similarity
+    assert options == thermograd.similarity_options(["cknna", "svcca"], neighbours=neighbours)
+    assert len(options.similarities) == 2
+
+
 @pytest.mark.parametrize("as_keyword", [False, True])
 def test_optimizers_that_call_a_closure(recorder, as_keyword):
     model = make_model()
@@ -836,6 +853,7 @@ def test_a_group_added_after_the_first_step_does_not_end_the_run(recorder, caplo
         ({"include": "nothing"}, "parameter"),
         ({"layers": ["9"], "log": "all"}, "9"),
         ({"symmetries": "all"}, "symmetries"),
+        ({"similarities": ["cosine"]}, "cosine"),
         ({"symmetries": [thermograd.NeuronRescaling("s", "0.weight", "x")]}, "x"),
     ],
 )
