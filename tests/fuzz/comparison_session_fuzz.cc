@@ -11,8 +11,9 @@ namespace thermograd::service {
 namespace {
 
 constexpr const char* kConversation[] = {
-    "options { similarities: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12] neighbours: 2 permutations: "
-    "19 }",
+    R"(options {
+         similarities: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12] neighbours: 2 permutations: 19
+       })",
     "header { side: COMPARISON_SIDE_X samples: 4 features: 2 data_type: DATA_TYPE_BF16 }",
     "header { side: COMPARISON_SIDE_Y samples: 4 features: 1 data_type: DATA_TYPE_FP32 }",
     "chunk { side: COMPARISON_SIDE_X data: 'abcdefgh' }",
