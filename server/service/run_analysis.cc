@@ -50,8 +50,9 @@ KeptTensors TensorsToKeep(const RunDeclaration& declaration, const DeclaredParam
   const bool gradient = parameter.in_symmetry || declaration.sends_updates ||
                         declaration.sends_preconditioners ||
                         declaration.sends_gradients_after_update;
-  return {
-      .gradient = gradient, .weight = parameter.in_symmetry, .update = declaration.sends_updates};
+  return {.gradient = gradient,
+          .weight = parameter.in_symmetry || parameter.in_alignment,
+          .update = declaration.sends_updates};
 }
 
 RunAnalysis::RunAnalysis(RunDeclaration declaration)

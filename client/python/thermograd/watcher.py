@@ -546,7 +546,7 @@ class Watcher:
         ]
         own_steps = [step for step in steps if step.group in own]
         first = (own_steps or steps)[0]
-        # The unnamed group is the only one, and what every parameter has that has no group.
+        # The unnamed group is an only one: its settings are those of the whole step.
         self._end_step(
             first.learning_rate, first.weight_decay, [step for step in own_steps if step.group]
         )

@@ -669,6 +669,25 @@ def test_an_update_that_fails_leaves_nothing_behind(recorder):
         numpy.testing.assert_array_equal(found[name, 0], weight - before[name])
 
 
+def test_a_step_sent_before_its_update_is_counted_as_it_was_sent():
+    class Flushing(torch.optim.SGD):
+        def step(self, closure=None):
+            watcher.flush(0.0)  # As another thread may.
+            return super().step(closure)
+
+    model = make_model()
+    optimizer = Flushing(model.parameters(), lr=0.1)
+    size = sum(p.numel() * p.element_size() for p in model.parameters())
+    watcher = thermograd.watch(
+        model, optimizer, run="r", address="127.0.0.1:9", log=["gradients", "updates"]
+    )
+    loss_of(model, 0).backward()
+    optimizer.step()
+    assert not watcher.close()
+    stats = watcher.stats
+    assert (stats.hook_errors, stats.queued_bytes, stats.dropped_bytes) == (0, 0, size)
+
+
 def test_updates_without_an_optimizer_object(recorder):
     model = make_model()
     with pytest.raises(ValueError, match="optimizer is needed for updates"):
@@ -732,20 +751,32 @@ def test_the_preconditioner_under_momentum_and_decay_is_the_second_moments(recor
 
 
 def test_parameters_that_adam_did_not_update_have_no_preconditioner(recorder):
-    model = make_model()
-    unused = nn.Linear(2, 2)
-    model.add_module("unused", unused)
-    model.forward = lambda x: model[2](model[1](model[0](x)))
+    class Branching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.always, self.sometimes = nn.Linear(INPUTS, OUTPUTS), nn.Linear(INPUTS, OUTPUTS)
+            self.is_whole = True
+
+        def forward(self, x):
+            return self.always(x) + (self.sometimes(x) if self.is_whole else 0.0)
+
+    model = Branching()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     with thermograd.watch(
         model, optimizer, run="r", address=recorder.address, log="preconditioner"
     ) as watcher:
-        loss_of(model, 0).backward()
-        optimizer.step()
+        for seed, model.is_whole in enumerate((False, True, False)):
+            for parameter in model.parameters():
+                parameter.grad = None
+            loss_of(model, seed).backward()
+            optimizer.step()
+            if not seed:
+                # Looking at the state of parameters has not made one.
+                assert model.sometimes.weight not in optimizer.state
         assert watcher.stats.hook_errors == 0
-    found = recorder.named(recorder.steps[0], PRECONDITIONER)
-    assert {name for name, _ in found} == {"0.weight", "0.bias", "2.weight", "2.bias"}
-    assert unused.weight not in optimizer.state
+    found = [{name for name, _ in recorder.named(s, PRECONDITIONER)} for s in recorder.steps]
+    always = {"always.weight", "always.bias"}
+    assert found == [always, always | {"sometimes.weight", "sometimes.bias"}, always]
 
 
 @pytest.mark.parametrize(
