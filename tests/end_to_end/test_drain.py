@@ -34,6 +34,18 @@ def test_the_open_step_gets_its_report_and_its_acknowledgement():
     assert [event["event"] for event in server.events()] == ["listening", "draining", "stopped"]
 
 
+def test_a_stream_between_steps_ends_at_once():
+    server = Server()
+    with Stream(server) as stream:
+        stream.open(small_run.declaration("idle"))
+        stream.step(small_run.begin(1), small_run.gradient())
+        server.terminate()
+        error = stream.error()
+        assert error.code() == grpc.StatusCode.UNAVAILABLE and "draining" in error.details()
+        assert [notice.kind for notice in stream.notices] == [report.NOTICE_KIND_DRAINING]
+    assert server.wait() == 0
+
+
 def test_a_draining_server_takes_no_new_stream():
     server = Server()
     with server.channel() as channel, Stream(server) as open_stream, Stream(server) as late:

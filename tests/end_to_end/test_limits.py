@@ -5,7 +5,16 @@ import numpy
 import pytest
 
 import small_run
-from system_support import Server, Stream, run, service, tensor, value
+from system_support import (
+    Server,
+    Stream,
+    report,
+    run,
+    service,
+    tensor,
+    undefined_reason,
+    value,
+)
 
 RESOURCE_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 
@@ -23,14 +32,13 @@ def large(name, elements=1 << 20):
     return spec
 
 
-def update(elements=1 << 20):
+def update():
     chunk = tensor.TensorChunk(
         tensor_id=9,
         kind=tensor.TENSOR_KIND_UPDATE,
         data_type=tensor.DATA_TYPE_FP32,
         data=bytes(16),
     )
-    assert elements >= 4
     return service.StreamRunRequest(chunk=chunk)
 
 
@@ -43,7 +51,7 @@ def test_memory(limit):
             stream.send(service.StreamRunRequest(step_begin=small_run.begin(1)), update())
             error = stream.error()
             assert error.code() == RESOURCE_EXHAUSTED
-            assert str(2 << 20) in error.details()
+            assert f"{limit} = {2 << 20}" in error.details()
         figures = bystander.step(small_run.begin(1), small_run.gradient())
         assert value(figures, "thermograd_gradient_second_moment") == 6
         assert refused(server) == 1
@@ -55,7 +63,7 @@ def test_streams():
         with Stream(server) as second:
             second.send(service.StreamRunRequest(run_spec=small_run.declaration("second")))
             error = second.error()
-            assert error.code() == RESOURCE_EXHAUSTED and "streams" in error.details()
+            assert error.code() == RESOURCE_EXHAUSTED and "max_streams is 1" in error.details()
         first.step(small_run.begin(1), small_run.gradient())
         assert refused(server) == 1
 
@@ -96,3 +104,19 @@ def test_series():
         assert len(of_run) <= 5
         assert samples["thermograd_series", frozenset()] == 5
         assert samples["thermograd_series_refused", frozenset()] == len(figures.metrics) - 5
+
+
+def test_ranks_of_a_run_must_meet_on_one_server():
+    with Server("--rank_seconds=1") as first, Server("--rank_seconds=1") as second:
+        for rank, server in enumerate((first, second)):
+            with Stream(server) as stream:
+                stream.open(small_run.declaration("apart", rank=rank, world_size=2))
+                figures = stream.step(small_run.begin(1), small_run.gradient())
+            reason = undefined_reason(
+                figures, "thermograd_parameter_gradient_second_moment", parameter="weight"
+            )
+            assert reason == report.UNDEFINED_REASON_INCOMPLETE_SHARDS
+            samples = server.scrape()
+            assert samples["thermograd_incomplete_rank_steps_total", frozenset()] == 1
+            reasons = frozenset({("reason", "incomplete_shards")})
+            assert samples["thermograd_undefined_total", reasons] > 0
