@@ -42,7 +42,7 @@ class RankGroup {
 
   /// The rank has ended a step. Returns the step's figures if it waits for no other rank, else
   /// null: then `deliver` gets them later, unless the rank leaves before.
-  RunFigures EndStep(uint64_t ticket, RankStep step, Deliver deliver);
+  RunFigures EndStep(uint64_t ticket, RankStep rank_step, Deliver deliver);
 
   /// Gives up steps that have waited since before `deadline`.
   void Expire(Clock::time_point deadline);
@@ -69,10 +69,10 @@ class RankGroup {
 
   std::optional<uint32_t> RankOf(uint64_t ticket) const;
   // Analyses a step that waits, or gives it up, and tells every rank but the caller.
-  RunFigures Finish(uint64_t step, bool complete, std::optional<uint64_t> caller_ticket);
+  RunFigures Finish(uint64_t number, bool complete, std::optional<uint64_t> caller_ticket);
   void GiveUpAll();
   MergedStep MergePending(Pending* pending);
-  MergedStep Incomplete(uint64_t step);
+  MergedStep Incomplete(uint64_t number);
   RunFigures Analyze(const MergedStep& step);
 
   ServiceCounters* const counters_;

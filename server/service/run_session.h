@@ -82,10 +82,9 @@ class RunSession {
                               std::vector<v1::StreamRunResponse>* responses);
   absl::Status ReceiveStepBegin(const v1::StepBegin& begin);
   absl::Status ReceiveChunk(const v1::TensorChunk& chunk);
-  absl::Status ReceiveGradient(const v1::TensorChunk& chunk, size_t parameter,
+  absl::Status ReceiveGradient(const v1::TensorChunk& chunk, size_t index,
                                const Elements& elements);
-  absl::Status ReceiveTensor(const v1::TensorChunk& chunk, size_t parameter,
-                             const Elements& elements);
+  absl::Status ReceiveTensor(const v1::TensorChunk& chunk, size_t index, const Elements& elements);
   absl::Status ReceiveActivations(const v1::TensorChunk& chunk, const Elements& elements);
   absl::Status ReceiveStepEnd(const v1::StepEnd& end,
                               std::vector<v1::StreamRunResponse>* responses);
