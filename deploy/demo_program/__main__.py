@@ -1,4 +1,4 @@
-"""Starts the server and two trainers, shows their progress, and draws what the server reported."""
+"""Starts the server and a scene's trainers, shows progress, and draws what the server reported."""
 
 import argparse
 import json
@@ -11,9 +11,9 @@ import tempfile
 import time
 import urllib.request
 
-import figures
+import digits_scene
+import platonic_scene
 
-SEEDS = (1, 2)
 STARTUP_SECONDS = 20
 STOP_SECONDS = 15
 
@@ -84,18 +84,8 @@ def _scrape(http_address):
     return dict(line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
 
 
-def _show_progress(http_address, trainers):
+def _show_progress(http_address, trainers, scene):
     """Repeats the latest figures of /metrics until the trainers have ended."""
-    names = (
-        ("step", "thermograd_last_step", "", "{:.0f}"),
-        ("entropic loss", "thermograd_entropic_loss", "", "{:.2f}"),
-        (
-            "gradient balance",
-            "thermograd_symmetry_gradient_balance_ratio",
-            f',symmetry="{figures.SYMMETRY}"',
-            "{:+.2f}",
-        ),
-    )
     is_terminal = sys.stdout.isatty()
     next_line = 0.0
     while any(trainer.poll() is None for trainer in trainers):
@@ -105,14 +95,15 @@ def _show_progress(http_address, trainers):
         next_line = time.monotonic() + (1 if is_terminal else 5)
         samples = _scrape(http_address)
         parts = []
-        for seed in SEEDS:
-            shown = [
-                f"{title} {pattern.format(float(samples[key]))}"
-                for title, name, labels, pattern in names
-                if (key := f'{name}{{run="{figures.run_name(seed)}"{labels}}}') in samples
-            ]
+        for run in scene.RUNS:
+            shown = []
+            for title, name, labels, pattern in scene.progress(run):
+                labels = {"run": run} | labels
+                pairs = ",".join(f'{label}="{value}"' for label, value in labels.items())
+                if (key := f"{name}{{{pairs}}}") in samples:
+                    shown.append(f"{title} {pattern.format(float(samples[key]))}")
             if shown:
-                parts.append(f"{figures.run_name(seed)}: " + ", ".join(shown))
+                parts.append(f"{run}: " + ", ".join(shown))
         if parts:
             text = " | ".join(parts)
             print(f"\r{text}\033[K" if is_terminal else text, end="" if is_terminal else "\n")
@@ -121,19 +112,18 @@ def _show_progress(http_address, trainers):
         print()
 
 
-def _train(server_addresses, directory):
-    trainer = pathlib.Path(__file__).with_name("digits_trainer.py")
-    outputs = [directory / f"{figures.run_name(seed)}.json" for seed in SEEDS]
+def _train(server_addresses, directory, scene):
+    outputs = [directory / f"{number}.json" for number in range(len(scene.TRAINERS))]
     trainers = []
     try:
-        for seed, output in zip(SEEDS, outputs):
+        for (script, arguments), output in zip(scene.TRAINERS, outputs):
             trainers.append(
                 _start(
-                    [sys.executable, trainer, "--address", server_addresses["grpc"]]
-                    + ["--seed", str(seed), "--output", output]
+                    [sys.executable, pathlib.Path(__file__).with_name(script), *arguments]
+                    + ["--address", server_addresses["grpc"], "--output", output]
                 )
             )
-        _show_progress(server_addresses["http"], trainers)
+        _show_progress(server_addresses["http"], trainers, scene)
     finally:
         for process in trainers:
             _end(process)
@@ -146,9 +136,11 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--server", required=True)
     parser.add_argument("--log", required=True, type=pathlib.Path)
-    parser.add_argument("--picture", required=True, type=pathlib.Path)
+    parser.add_argument("--pictures", required=True, type=pathlib.Path)
+    parser.add_argument("--platonic", action="store_true")
     parser.add_argument("--keep", action="store_true")
     arguments = parser.parse_args()
+    scene = platonic_scene if arguments.platonic else digits_scene
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
 
@@ -161,11 +153,13 @@ def main():
             f"instruction set {addresses['simd']}."
         )
         with tempfile.TemporaryDirectory(prefix="thermograd-demo-") as directory:
-            histories = _train(addresses, pathlib.Path(directory))
+            histories = _train(addresses, pathlib.Path(directory), scene)
         print()
-        figures.print_table(histories)
-        figures.draw(histories, arguments.picture)
-        print(f"\nPicture: {arguments.picture}")
+        scene.print_table(histories)
+        arguments.pictures.mkdir(parents=True, exist_ok=True)
+        picture = arguments.pictures / scene.PICTURE
+        scene.draw(histories, picture)
+        print(f"\nPicture: {picture}")
         is_kept = arguments.keep
         if is_kept:
             print(

@@ -37,7 +37,7 @@ class Network:
         ]
 
     def activations(self, inputs):
-        """What the network sees of the inputs, its hidden layers and its outputs, samples by rows."""
+        """What the network sees of the inputs, hidden layers and outputs; a sample a row."""
         result = [inputs @ self.view.T]
         for weight in self.weights:
             result.append(result[-1] @ weight.T)

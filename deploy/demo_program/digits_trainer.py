@@ -13,7 +13,7 @@ import time
 # Two trainers and the server share the machine; a network this small gains nothing from threads.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import figures  # noqa: E402
+import digits_scene  # noqa: E402
 import torch  # noqa: E402
 from sklearn.datasets import load_digits  # noqa: E402
 from torch import nn  # noqa: E402
@@ -63,11 +63,11 @@ def train(address, seed):
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
     criterion = nn.CrossEntropyLoss()
 
-    history = figures.History(figures.run_name(seed))
+    history = digits_scene.history(digits_scene.run_name(seed))
     watcher = thermograd.watch(
         model,
         optimizer,
-        run=figures.run_name(seed),
+        run=digits_scene.run_name(seed),
         address=address,
         accumulation="mean",
         window_steps=WINDOW_STEPS,
@@ -95,6 +95,7 @@ def train(address, seed):
     stats = watcher.stats
     return history.to_json(
         window_steps=WINDOW_STEPS,
+        learning_rate=LEARNING_RATE,
         accuracy=accuracy,
         seconds=seconds,
         sent_bytes=stats.sent_bytes,

@@ -13,10 +13,10 @@ import signal
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import deep_linear  # noqa: E402
+import platonic_scene  # noqa: E402
 
 import thermograd  # noqa: E402
 
-HIDDEN = ("hidden-1", "hidden-2")
 PROBE_SET = "inputs"
 METHODS = {"sgd": deep_linear.SGD, "gradient-descent": deep_linear.GRADIENT_DESCENT}
 STEPS = 20_000
@@ -40,7 +40,7 @@ def stream_pair(address, runs, method, steps, every, seed):
                         run,
                         layers=[
                             thermograd.Layer(name, width=width, probe_set=PROBE_SET)
-                            for name, width in zip(HIDDEN, deep_linear.WIDTHS[1:])
+                            for name, width in zip(platonic_scene.LAYERS, deep_linear.WIDTHS[1:])
                         ],
                         probe_sets=[thermograd.ProbeSet(PROBE_SET, range(len(inputs)))],
                     ),
@@ -52,15 +52,13 @@ def stream_pair(address, runs, method, steps, every, seed):
             reports = []
             for stream, loss, network in zip(streams, losses, networks):
                 stream.begin_step(step, loss=loss, learning_rate=method.learning_rate)
-                for name, values in zip(HIDDEN, network.activations(inputs)[1:]):
+                for name, values in zip(platonic_scene.LAYERS, network.activations(inputs)[1:]):
                     stream.send(name, thermograd.ACTIVATION, values)
                 reports.append(stream.end_step())
             yield step, losses, reports
 
 
 def main():
-    import platonic_scene
-
     parser = argparse.ArgumentParser()
     parser.add_argument("--address", required=True)
     parser.add_argument("--method", required=True, choices=METHODS)
@@ -75,8 +73,9 @@ def main():
     for step, pair, reports in stream_pair(arguments.address, runs, method, STEPS, EVERY, SEED):
         history.add(reports[1])
         losses.append((step, *pair))
+    noise_loss = 0.5 * deep_linear.WIDTHS[-1] * method.label_noise**2
     with open(arguments.output, "w", encoding="utf-8") as file:
-        json.dump(history.to_json(losses=losses), file)
+        json.dump(history.to_json(losses=losses, noise_loss=noise_loss), file)
 
 
 if __name__ == "__main__":

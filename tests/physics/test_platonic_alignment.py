@@ -13,7 +13,8 @@ from system_support import ROOT, value
 sys.path.insert(0, str(ROOT / "deploy/demo_program"))
 
 import deep_linear  # noqa: E402
-from platonic_trainer import HIDDEN, stream_pair  # noqa: E402
+from platonic_scene import LAYERS  # noqa: E402
+from platonic_trainer import stream_pair  # noqa: E402
 
 SEEDS = (2, 4)
 
@@ -34,7 +35,7 @@ def measure(server, name, method, steps, seed):
                     other_run=runs[0],
                     other_layer=pair[0],
                 )
-                for pair in itertools.product(HIDDEN, HIDDEN)
+                for pair in itertools.product(LAYERS, LAYERS)
             }
         )
     return similarities[0], similarities[-1], losses
