@@ -153,7 +153,7 @@ def draw(histories, path):
         similarities.plot(*figures.xy(history, "cka"), color=colour, label=f"seen from {run}")
     entropies.axhline(0, color="black", linewidth=0.8)
     entropies.set(
-        title="Soon the entropic force is noise alone",
+        title="Soon the entropy term is noise alone",
         ylabel="the two parts of the entropy term\n" + r"$\eta S = F - L$ [nats]",
     )
     noise, signal = r"noise, $\eta\,$tr$\,\Sigma/4$", r"mean gradient, $\eta\,|G|^2/4$"

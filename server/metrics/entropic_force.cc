@@ -184,9 +184,13 @@ size_t EntropicForces::WindowBytes(size_t parameters, size_t window_steps) {
 }
 
 void EntropicForces::AddStep(const EntropicStep& step, Figures* figures) {
+  if (step.loss) {
+    figures->push_back({"thermograd_loss", {}, Finite(*step.loss)});
+  } else if (!parameters_.empty()) {
+    figures->push_back({"thermograd_loss", {}, Undefined::kMissingTensor});
+  }
+  // A run may stream representations alone.
   if (parameters_.empty()) return;
-  figures->push_back(
-      {"thermograd_loss", {}, step.loss ? Finite(*step.loss) : Result(Undefined::kMissingTensor)});
   struct Sum {
     std::optional<Step> step;
     std::optional<Undefined> undefined;

@@ -206,6 +206,14 @@ TEST(EntropicForces, CurvatureAlongTheUpdate) {
   EXPECT_DOUBLE_EQ(Value(figures, "thermograd_directional_stability"), 1.2);
 }
 
+TEST(EntropicForces, ARunWithoutParametersHasItsLoss) {
+  EntropicForces forces({}, kSgd, 1, false);
+  Figures figures;
+  forces.AddStep(StepOf({}), &figures);
+  ASSERT_EQ(figures.size(), 1u);
+  EXPECT_DOUBLE_EQ(Value(figures, "thermograd_loss"), 1);
+}
+
 TEST(EntropicForces, AnUnusableParameterWithholdsTheRun) {
   EntropicForces forces(
       {{.name = "a", .group = "", .elements = 4}, {.name = "b", .group = "", .elements = 4}}, kSgd,
