@@ -13,13 +13,28 @@ _RULE_OPTIONS = (
     "momentum", "nesterov", "dampening", "betas", "amsgrad", "maximize", "decoupled_weight_decay",
 )  # fmt: skip
 
+_ADAM = (torch.optim.Adam, torch.optim.AdamW)
+# Without momentum they remember nothing of earlier gradients but their size.
+_DIAGONAL_RULES = (
+    *_ADAM, torch.optim.SGD, torch.optim.Adagrad, torch.optim.Adadelta, torch.optim.RMSprop,
+)  # fmt: skip
+
 
 def describe(optimizer: torch.optim.Optimizer | None) -> run_pb2.Optimizer:
-    """The optimiser's family. A subclass may follow another rule, so types must be exact."""
-    if optimizer is None:
+    """The optimiser's family. A subclass may follow another rule, so types must be exact.
+
+    Of an OTHER rule without momentum the service takes the update to be -Lambda g; a rule of which
+    that is not known stays unspecified.
+    """
+    if optimizer is None or type(optimizer) not in _DIAGONAL_RULES:
         return run_pb2.Optimizer()
     options = optimizer.param_groups[0]
-    kind, momentum, second_moment_decay = run_pb2.OPTIMIZER_KIND_OTHER, 0.0, 0.0
+    # The largest, as groups may differ.
+    momentum = max(
+        float(group.get("momentum", group.get("betas", (0.0,))[0]))
+        for group in optimizer.param_groups
+    )
+    kind, second_moment_decay = run_pb2.OPTIMIZER_KIND_OTHER, 0.0
     groups_differ = any(
         group.get(option) != options.get(option)
         for group in optimizer.param_groups
@@ -28,10 +43,9 @@ def describe(optimizer: torch.optim.Optimizer | None) -> run_pb2.Optimizer:
     if groups_differ or any(options.get(x) for x in ("maximize", "amsgrad", "dampening")):
         pass
     elif type(optimizer) is torch.optim.SGD:
-        momentum = options["momentum"]
         kind = run_pb2.OPTIMIZER_KIND_MOMENTUM if momentum else run_pb2.OPTIMIZER_KIND_SGD
-    elif type(optimizer) in (torch.optim.Adam, torch.optim.AdamW):
-        momentum, second_moment_decay = (float(beta) for beta in options["betas"])
+    elif type(optimizer) in _ADAM:
+        second_moment_decay = float(options["betas"][1])
         is_decoupled = options.get("decoupled_weight_decay", type(optimizer) is torch.optim.AdamW)
         kind = run_pb2.OPTIMIZER_KIND_ADAMW if is_decoupled else run_pb2.OPTIMIZER_KIND_ADAM
     return run_pb2.Optimizer(
@@ -60,7 +74,7 @@ def group_names(optimizer: torch.optim.Optimizer) -> list[str]:
 
 def has_preconditioner(optimizer: torch.optim.Optimizer) -> bool:
     """Whether `preconditioners` knows the optimiser's rule: Adam and AdamW that minimise."""
-    return type(optimizer) in (torch.optim.Adam, torch.optim.AdamW) and not any(
+    return type(optimizer) in _ADAM and not any(
         group.get("maximize") for group in optimizer.param_groups
     )
 

@@ -101,6 +101,39 @@ def test_every_parameter_group_has_the_temperature_of_its_own_learning_rate(serv
         assert figures[key] == pytest.approx(rate * traces[name] / 4 / 2, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    "make, remembers",
+    [
+        (lambda p: torch.optim.RMSprop(p), False),
+        (lambda p: torch.optim.SGD([{"params": p, "maximize": True}], lr=0.1), False),
+        (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, dampening=0.5), True),
+        (lambda p: torch.optim.SGD(
+            [{"params": p[:1]}, {"params": p[1:], "momentum": 0.9}], lr=0.1), True),
+        (lambda p: torch.optim.RMSprop(p, momentum=0.9), True),
+        (lambda p: torch.optim.Adam(p, amsgrad=True), True),
+        (lambda p: torch.optim.NAdam(p), True),
+        (lambda p: type("Own", (torch.optim.NAdam,), {})(p), True),
+        (lambda p: type("Own", (torch.optim.RMSprop,), {})(p), True),
+    ],
+)  # fmt: skip
+def test_only_updates_without_memory_stand_for_the_preconditioner(server, make, remembers):
+    """Else -<g, delta theta> is not g' Lambda g, and nothing may be said."""
+    model = make_model()
+    parameters = list(model.parameters())
+    before = [p.detach().clone() for p in parameters]
+    (figures,) = train(
+        model, make(parameters), server, "memory", steps=1, microbatches=2,
+        log=["gradients", "updates"],
+    )  # fmt: skip
+    found = figures.get(thermograd.metric_key("thermograd_entropic_loss"))
+    if remembers:
+        assert found is None
+        return
+    form = -sum(float((p.grad * (p.detach() - q)).sum()) for p, q in zip(parameters, before))
+    loss = figures[thermograd.metric_key("thermograd_loss")]
+    assert found == pytest.approx(loss + form / 4, rel=1e-9)
+
+
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_the_entropic_loss_of_momentum(server, nesterov):
     rate, momentum, microbatches = 0.01, 0.5, 4

@@ -564,6 +564,9 @@ def test_activations_beyond_the_servers_limit_are_left_out_and_said(caplog):
         (lambda p: torch.optim.AdamW(p), run.OPTIMIZER_KIND_ADAMW),
         (lambda p: torch.optim.Adam(p, amsgrad=True), run.OPTIMIZER_KIND_OTHER),
         (lambda p: torch.optim.RMSprop(p), run.OPTIMIZER_KIND_OTHER),
+        # What they remember is not known.
+        (lambda p: torch.optim.NAdam(p), run.OPTIMIZER_KIND_UNSPECIFIED),
+        (lambda p: type("Own", (torch.optim.RMSprop,), {})(p), run.OPTIMIZER_KIND_UNSPECIFIED),
     ],
 )  # fmt: skip
 def test_kind_of_optimizer(recorder, make, kind):
