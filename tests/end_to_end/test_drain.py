@@ -83,7 +83,8 @@ def test_a_run_resumes_on_another_server():
         stream.open(small_run.declaration("moving", resume_after_step=2))
         figures = stream.step(small_run.begin(3), small_run.gradient())
         assert value(figures, "thermograd_gradient_second_moment") == 6
-        assert check_health(stream._channel) == "SERVING"
+        with second.channel() as channel:
+            assert check_health(channel) == "SERVING"
 
 
 def test_a_watched_training_survives_a_server_that_is_killed():
