@@ -118,7 +118,7 @@ absl::Status RunSession::Receive(const v1::StreamRunRequest& request,
       return ReceiveStepEnd(request.step_end(), responses);
     default:
       return absl::UnimplementedError(
-          "statistics: sums made by the trainer are served from protocol revision 2 on");
+          "statistics: sums made by the trainer are not served yet");
   }
 }
 

@@ -91,7 +91,7 @@ TEST(RunStream, SendsARunInTheOrderOfTheCalls) {
   const std::vector<float> gradient = {1, 2};
   ASSERT_TRUE(stream->Send<float>(3, v1::TENSOR_KIND_GRADIENT, gradient, {1, 2}, 5).ok());
   v1::StepStatistics statistics;
-  statistics.add_gradients()->set_tensor_id(4);
+  statistics.add_parameters()->set_tensor_id(4);
   ASSERT_TRUE(stream->SendStatistics(statistics).ok());
   ASSERT_TRUE(stream->EndStep(7).ok());
   ASSERT_TRUE(stream->Finish(kLong).ok());
@@ -108,7 +108,7 @@ TEST(RunStream, SendsARunInTheOrderOfTheCalls) {
   EXPECT_EQ(chunk.offset(), 0u);
   EXPECT_EQ(chunk.microbatch(), 5u);
   EXPECT_EQ(chunk.data(), std::string("\x00\x00\x80\x3f\x00\x00\x00\x40", 8));
-  EXPECT_EQ(requests[3].statistics().gradients(0).tensor_id(), 4u);
+  EXPECT_EQ(requests[3].statistics().parameters(0).tensor_id(), 4u);
   EXPECT_EQ(requests[4].step_end().step(), 7u);
 }
 
