@@ -44,13 +44,6 @@ absl::Status CheckNumber(const char* field, double value, bool positive) {
                                                  " number"));
 }
 
-template <typename T>
-void CountNonFiniteOf(std::span<const T> values, statistics::NonFinite* counts) {
-  kernels::Moments moments;
-  kernels::AddMoments(values.data(), values.size(), 0, &moments);
-  counts->Merge({.nans = moments.nans, .infinities = moments.infinities});
-}
-
 // True for gradients, weights, and what the run declared.
 bool IsParameterKind(const RunDeclaration& declaration, v1::TensorKind kind) {
   switch (kind) {
@@ -67,15 +60,6 @@ bool IsParameterKind(const RunDeclaration& declaration, v1::TensorKind kind) {
       return declaration.sends_reduced_gradients;
     default:
       return false;
-  }
-}
-
-template <typename Accumulator>
-void AddTo(const Elements& elements, size_t offset, Accumulator* accumulator) {
-  if (elements.is_double) {
-    accumulator->Add(elements.doubles, offset);
-  } else {
-    accumulator->Add(elements.floats, offset);
   }
 }
 
@@ -117,8 +101,7 @@ absl::Status RunSession::Receive(const v1::StreamRunRequest& request,
     case v1::StreamRunRequest::kStepEnd:
       return ReceiveStepEnd(request.step_end(), responses);
     default:
-      return absl::UnimplementedError(
-          "statistics: sums made by the trainer are not served yet");
+      return absl::UnimplementedError("statistics: sums made by the trainer are not served yet");
   }
 }
 
@@ -243,11 +226,11 @@ absl::Status RunSession::ReceiveChunk(const v1::TensorChunk& chunk) {
                                                      " bytes, the limit max_chunk_bytes is ",
                                                      environment_.limits.max_chunk_bytes));
   }
-  absl::StatusOr<Elements> elements = decoder_.Decode(chunk.data_type(), chunk.data());
+  absl::StatusOr<Elements> elements = Decode(chunk.data_type(), chunk.data());
   if (!elements.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("chunk.", elements.status().message()));
   }
-  if (elements->size() == 0) return absl::InvalidArgumentError("chunk.data: must not be empty");
+  if (elements->count == 0) return absl::InvalidArgumentError("chunk.data: must not be empty");
   ++environment_.counters->chunks;
   if (chunk.kind() == v1::TENSOR_KIND_ACTIVATION ||
       chunk.kind() == v1::TENSOR_KIND_ACTIVATION_GRADIENT) {
@@ -278,17 +261,24 @@ absl::Status RunSession::ReceiveGradient(const v1::TensorChunk& chunk, size_t in
   auto& gradient = step_->rank.parameters[index].gradient;
   const uint32_t microbatches = step_->microbatches;
   if (!gradient) {
-    // The ranks' sum vectors are added, unless the trainer sends what they come to.
-    const bool is_merged = declaration_->world_size > 1 && !declaration_->gradients_are_reduced &&
-                           !declaration_->sends_reduced_gradients;
-    const bool keep_sum = TensorsToKeep(*declaration_, parameter).gradient || is_merged;
-    const bool has_vector = keep_sum || microbatches > 1;
-    if (absl::Status status =
-            TakeMemory(has_vector ? parameter.shard_elements * sizeof(double) : 0);
-        !status.ok()) {
-      return status;
+    using statistics::SumUse;
+    SumUse use = SumUse::kNorm;
+    if (declaration_->sends_reduced_gradients) {
+      use = SumUse::kNone;
+    } else if (TensorsToKeep(*declaration_, parameter).gradient ||
+               (declaration_->world_size > 1 && !declaration_->gradients_are_reduced)) {
+      use = SumUse::kVector;
     }
-    gradient.emplace(parameter.shard_elements, microbatches, keep_sum, 1 / step_->loss_scale);
+    statistics::VectorMemory memory;
+    if (statistics::GradientAccumulator::NeedsMemory(microbatches, use)) {
+      if (absl::Status status = TakeMemory(parameter.shard_elements * sizeof(double));
+          !status.ok()) {
+        return status;
+      }
+      memory = environment_.admission->LendVector(parameter.shard_elements);
+    }
+    gradient.emplace(parameter.shard_elements, microbatches, use, 1 / step_->loss_scale,
+                     std::move(memory));
   }
   if (chunk.microbatch() >= microbatches || gradient->complete()) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -299,11 +289,11 @@ absl::Status RunSession::ReceiveGradient(const v1::TensorChunk& chunk, size_t in
     return OutOfOrder(parameter.name, chunk, gradient->microbatch(), gradient->next_element());
   }
   if (absl::Status status =
-          CheckSize(parameter.name, chunk.offset(), elements.size(), parameter.shard_elements);
+          CheckSize(parameter.name, chunk.offset(), elements.count, parameter.shard_elements);
       !status.ok()) {
     return status;
   }
-  AddTo(elements, chunk.offset(), &*gradient);
+  gradient->Add(elements, chunk.offset());
   return absl::OkStatus();
 }
 
@@ -352,11 +342,11 @@ absl::Status RunSession::ReceiveTensor(const v1::TensorChunk& chunk, size_t inde
     return OutOfOrder(parameter.name, chunk, 0, (*tensor)->next_element());
   }
   if (absl::Status status =
-          CheckSize(parameter.name, chunk.offset(), elements.size(), parameter.shard_elements);
+          CheckSize(parameter.name, chunk.offset(), elements.count, parameter.shard_elements);
       !status.ok()) {
     return status;
   }
-  AddTo(elements, chunk.offset(), &**tensor);
+  (*tensor)->Add(elements, chunk.offset());
   return absl::OkStatus();
 }
 
@@ -434,20 +424,16 @@ absl::Status RunSession::ReceiveActivations(const v1::TensorChunk& chunk,
                                                    activations.batch_rows.back()));
   }
   const size_t batch_elements = activations.batch_rows.back() * layer.width;
-  if (absl::Status status = CheckSize(layer.name, chunk.offset(), elements.size(), batch_elements);
+  if (absl::Status status = CheckSize(layer.name, chunk.offset(), elements.count, batch_elements);
       !status.ok()) {
     return status;
   }
-  const auto add = [&](auto values) {
-    CountNonFiniteOf(values, &activations.non_finite);
-    activations.values.insert(activations.values.end(), values.begin(), values.end());
-  };
-  if (elements.is_double) {
-    add(elements.doubles);
-  } else {
-    add(elements.floats);
-  }
-  state.next_element += elements.size();
+  const size_t end = activations.values.size();
+  activations.values.resize(end + elements.count);
+  kernels::Moments moments;
+  kernels::AddMomentsAndSet(elements, 0, 1, &moments, activations.values.data() + end);
+  activations.non_finite.Merge({.nans = moments.nans, .infinities = moments.infinities});
+  state.next_element += elements.count;
   if (state.next_element == batch_elements) {
     state.next_element = 0;
     activations.complete = activations.batch_rows.size() == batches;
