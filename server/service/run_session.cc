@@ -23,13 +23,6 @@ absl::Status CheckNumber(const char* field, double value, bool positive) {
                                                  " number"));
 }
 
-template <typename T>
-void CountNonFiniteOf(std::span<const T> values, statistics::NonFinite* counts) {
-  kernels::Moments moments;
-  kernels::AddMoments(values.data(), values.size(), 0, &moments);
-  counts->Merge({.nans = moments.nans, .infinities = moments.infinities});
-}
-
 }  // namespace
 
 RunSession::RunSession(const Environment& environment, std::function<void()> supersede,
@@ -162,11 +155,11 @@ absl::Status RunSession::ReceiveChunk(const v1::TensorChunk& chunk) {
                                                      " bytes, the limit max_chunk_bytes is ",
                                                      environment_.limits.max_chunk_bytes));
   }
-  absl::StatusOr<Elements> elements = decoder_.Decode(chunk.data_type(), chunk.data());
+  absl::StatusOr<Elements> elements = Decode(chunk.data_type(), chunk.data());
   if (!elements.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("chunk.", elements.status().message()));
   }
-  if (elements->size() == 0) return absl::InvalidArgumentError("chunk.data: must not be empty");
+  if (elements->count == 0) return absl::InvalidArgumentError("chunk.data: must not be empty");
   ++environment_.counters->chunks;
   if (chunk.kind() == v1::TENSOR_KIND_ACTIVATION ||
       chunk.kind() == v1::TENSOR_KIND_ACTIVATION_GRADIENT) {
@@ -249,20 +242,16 @@ absl::Status RunSession::ReceiveActivations(const v1::TensorChunk& chunk,
                                                    activations.batch_rows.back()));
   }
   const size_t batch_elements = activations.batch_rows.back() * layer.width;
-  if (absl::Status status = CheckSize(layer.name, chunk.offset(), elements.size(), batch_elements);
+  if (absl::Status status = CheckSize(layer.name, chunk.offset(), elements.count, batch_elements);
       !status.ok()) {
     return status;
   }
-  const auto add = [&](auto values) {
-    CountNonFiniteOf(values, &activations.non_finite);
-    activations.values.insert(activations.values.end(), values.begin(), values.end());
-  };
-  if (elements.is_double) {
-    add(elements.doubles);
-  } else {
-    add(elements.floats);
-  }
-  state.next_element += elements.size();
+  const size_t end = activations.values.size();
+  activations.values.resize(end + elements.count);
+  kernels::Moments moments;
+  kernels::AddMomentsAndSet(elements, 0, 1, &moments, activations.values.data() + end);
+  activations.non_finite.Merge({.nans = moments.nans, .infinities = moments.infinities});
+  state.next_element += elements.count;
   if (state.next_element == batch_elements) {
     state.next_element = 0;
     activations.complete = activations.batch_rows.size() == batches;

@@ -97,7 +97,6 @@ class RunSession {
   std::optional<uint64_t> last_step_;
   uint64_t steps_ = 0;
   std::optional<Step> step_;
-  Decoder decoder_;
   std::optional<RepresentationAnalysis> representations_;
   std::map<std::string, statistics::NonFinite> non_finite_;
 };
