@@ -62,7 +62,7 @@ class LiveRun:
 
     def keys(self, name: str) -> list[MetricKey]:
         """Keys of one metric, one for each set of labels."""
-        return sorted(key for key in self.figures if key[0] == name)
+        return [key for key in self.figures if key[0] == name]
 
     def value(self, name: str, **labels: str) -> float | None:
         """The latest value of a figure."""

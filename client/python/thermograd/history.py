@@ -51,7 +51,7 @@ class History:
 
     def keys(self, name: str) -> list[MetricKey]:
         """Keys of one metric, one for each set of labels."""
-        return sorted(key for key in self.figures if key[0] == name)
+        return [key for key in self.figures if key[0] == name]
 
     def names(self) -> list[str]:
         """Names of the metrics that have figures."""

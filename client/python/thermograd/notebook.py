@@ -45,8 +45,9 @@ def frame(
 
     Returns:
         A frame with a row for each step and a column for each figure. Columns have two levels,
-        `metric` and `labels`: `frame["thermograd_cka_ratio"]["layer=1, other=3"]`. Figures without
-        labels have "" there. A figure that a step did not define is NaN.
+        `metric` and `labels`: `frame["thermograd_cka_ratio"]["layer=1, other=3"]`, and
+        `frame["thermograd_loss"]` for a figure without labels. A figure that a step did not define
+        is NaN.
     """
     import pandas
 
@@ -77,20 +78,18 @@ def plot(
     Raises:
         KeyError: the frame has no such metric.
     """
-    there = list(dict.fromkeys(figures.columns.get_level_values("metric")))
+    there: dict[str, dict[str, tuple[Any, Any]]] = {}
+    for place, (name, labels) in enumerate(figures.columns):
+        values = figures.iloc[:, place].dropna()
+        there.setdefault(name, {})[labels] = values.index.to_numpy(), values.to_numpy()
     if metrics is None:
-        names = [name for name in plots.MAIN_METRICS if name in there] or there
+        names = [name for name in plots.MAIN_METRICS if name in there] or list(there)
     else:
         names = [
             name if name.startswith("thermograd_") else f"thermograd_{name}"
             for name in ([metrics] if isinstance(metrics, str) else metrics)
         ]
-    curves: dict[str, dict[str, tuple[Any, Any]]] = {}
     for name in names:
         if name not in there:
             raise KeyError(f"the frame has no metric {name}")
-        curves[name] = {}
-        for labels in figures[name].columns:
-            values = figures[name][labels].dropna()
-            curves[name][labels] = values.index.to_numpy(), values.to_numpy()
-    return plots.small_multiples(curves, columns=columns)
+    return plots.small_multiples({name: there[name] for name in names}, columns=columns)

@@ -168,7 +168,7 @@ def draw_matrix(
 def similarity_matrix(values: Mapping[MetricKey, float]) -> tuple[list[str], Any]:
     """Layers and the matrix of their similarities, from figures labelled `layer` and `other`.
 
-    Each pair is reported once; a layer is like itself.
+    Each pair is reported once, the earlier layer of the model as `layer`; a layer is like itself.
     """
     pairs = {
         (labels["layer"], labels["other"]): value
@@ -176,6 +176,15 @@ def similarity_matrix(values: Mapping[MetricKey, float]) -> tuple[list[str], Any
         if labels.keys() >= {"layer", "other"}
     }
     layers = list(dict.fromkeys(layer for pair in pairs for layer in pair))
+    compared = {layer: {layer} for layer in layers}
+    later = dict.fromkeys(layers, 0)
+    for layer, other in pairs:
+        compared[layer].add(other)
+        compared[other].add(layer)
+        later[layer] += 1
+    # In the order of the model, which Prometheus forgets; layers that are not compared with each
+    # other, of two probe sets, apart.
+    layers.sort(key=lambda layer: (min(compared[layer]), -later[layer]))
     places = {layer: place for place, layer in enumerate(layers)}
     matrix = np.full((len(layers), len(layers)), np.nan)
     np.fill_diagonal(matrix, 1.0)

@@ -40,20 +40,11 @@ _EARLIER = ("thermograd_earlier_step_cka_unbiased_ratio", "thermograd_earlier_st
 _CROSS_RUN = ("thermograd_cross_run_cka_unbiased_ratio", "thermograd_cross_run_cka_ratio")
 
 
-@dataclass(frozen=True)
-class _Glyphs:
-    """Characters of curves, bars and shades, from least to most."""
-
-    curve: str
-    bar: str
-    shades: str
-    live: str
-    ended: str
-    middle: str
-
-
-_UNICODE = _Glyphs("▁▂▃▄▅▆▇█", "·━", " ░▒▓█", "●", "○", "┃")
-_ASCII = _Glyphs("_.-:=+*#", ".=", " .:*#", "*", "o", "|")
+# From least to most.
+_LEVELS = "▁▂▃▄▅▆▇█"
+_SHADES = " ░▒▓█"
+_EMPTY, _FULL, _MIDDLE = "·", "━", "┃"
+_LIVE, _ENDED = "●", "○"
 
 
 def clean(text: str) -> str:
@@ -70,7 +61,7 @@ def number(value: float | None) -> str:
     return f"{value:.2e}"
 
 
-def sparkline(values: Sequence[float], columns: int, levels: str = _UNICODE.curve) -> str:
+def sparkline(values: Sequence[float], columns: int) -> str:
     """A curve in one line of text; what is too long for it is averaged."""
     finite = [value for value in values if math.isfinite(value)]
     if len(finite) > columns:
@@ -80,9 +71,9 @@ def sparkline(values: Sequence[float], columns: int, levels: str = _UNICODE.curv
         return ""
     low, high = min(finite), max(finite)
     if high == low:
-        return levels[len(levels) // 2 - 1] * len(finite)
-    top = len(levels) - 1
-    return "".join(levels[round((value - low) / (high - low) * top)] for value in finite)
+        return _LEVELS[len(_LEVELS) // 2 - 1] * len(finite)
+    top = len(_LEVELS) - 1
+    return "".join(_LEVELS[round((value - low) / (high - low) * top)] for value in finite)
 
 
 class View:
@@ -119,9 +110,8 @@ class View:
 
     def render(self, console: Console, height: int | None) -> RenderableType:
         """The frame; `height` is that of the terminal, None where a frame may be of any height."""
-        glyphs = _UNICODE if console.encoding.startswith("utf") else _ASCII
-        draw = _Drawing(glyphs, console.width, height)
-        parts: list[RenderableType] = [self._header(glyphs, is_live_view=height is not None)]
+        draw = _Drawing(console.width, height)
+        parts: list[RenderableType] = [self._header(is_live_view=height is not None)]
         if self.run is None:
             parts.append(draw.overview(self.board))
         elif (run := self.board.runs.get(self.run)) is not None:
@@ -130,7 +120,7 @@ class View:
             parts.append(Text(f"The server has no run {clean(self.run)} yet.", _WARN))
         return Group(*parts)
 
-    def _header(self, glyphs: _Glyphs, *, is_live_view: bool) -> RenderableType:
+    def _header(self, *, is_live_view: bool) -> RenderableType:
         header = Table.grid(expand=True)
         header.add_column()
         header.add_column(justify="right")
@@ -147,7 +137,6 @@ class View:
 
 @dataclass(frozen=True)
 class _Drawing:
-    glyphs: _Glyphs
     width: int
     height: int | None
 
@@ -215,7 +204,7 @@ class _Drawing:
         return Group(head, sides)
 
     def _name(self, run: LiveRun) -> Text:
-        mark = (self.glyphs.live, "green") if run.is_live else (self.glyphs.ended, _DIM)
+        mark = (_LIVE, "green") if run.is_live else (_ENDED, _DIM)
         return Text.assemble(mark, " ", (clean(run.name), "bold"))
 
     def _entropic(self, run: LiveRun, rows: int, width: int) -> list[RenderableType]:
@@ -362,18 +351,15 @@ class _Drawing:
             return " " * columns
         if has_number:
             return f" {value:4.2f}".replace(" 0.", "  .")[-columns:] if value < 0.995 else "   1"
-        shades = self.glyphs.shades
-        level = round(min(max(value, 0.0), 1.0) * (len(shades) - 1))
-        return shades[level] * columns
+        return _SHADES[round(min(max(value, 0.0), 1.0) * (len(_SHADES) - 1))] * columns
 
     def _curve(self, values: Sequence[float], columns: int) -> RenderableType:
-        return Text(sparkline(values, columns, self.glyphs.curve), _CURVE)
+        return Text(sparkline(values, columns), _CURVE)
 
     def _bar(self, value: float | None, ends: tuple[float, float] | None) -> RenderableType:
         """A bar from the left end or, where the scale has both signs, from its middle."""
         if value is None or ends is None or not ends[0] < ends[1]:
             return ""
-        empty, full = self.glyphs.bar[0], self.glyphs.bar[1]
         low, high = ends
         share = min(max((value - low) / (high - low), 0.0), 1.0)
         if low < 0:
@@ -381,11 +367,11 @@ class _Drawing:
             filled = round(abs(share - 0.5) * 2 * half)
             left, right = (filled, 0) if share < 0.5 else (0, filled)
             return Text.assemble(
-                (empty * (half - left), _DIM), (full * left, _CURVE), (self.glyphs.middle, _DIM),
-                (full * right, _CURVE), (empty * (half - right), _DIM),
+                (_EMPTY * (half - left), _DIM), (_FULL * left, _CURVE), (_MIDDLE, _DIM),
+                (_FULL * right, _CURVE), (_EMPTY * (half - right), _DIM),
             )  # fmt: skip
         filled = round(share * _BAR_COLUMNS)
-        return Text.assemble((full * filled, _CURVE), (empty * (_BAR_COLUMNS - filled), _DIM))
+        return Text.assemble((_FULL * filled, _CURVE), (_EMPTY * (_BAR_COLUMNS - filled), _DIM))
 
     def _figure(self, run: LiveRun, key: MetricKey) -> Text:
         return Text(number(run.figures.get(key)), "" if key in run.fresh else _DIM)

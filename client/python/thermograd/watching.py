@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import os
 import queue
 import select
@@ -35,6 +36,9 @@ def watch_server(address: str, run: str | None, interval: float, *, once: bool) 
     Raises:
         OSError, ValueError: with `once`, the server does not answer or knows no such run.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Not every output has characters for curves and for the names of runs.
+        sys.stdout.reconfigure(errors="replace")
     console = Console()
     if once or not console.is_terminal:
         if not console.is_terminal and "COLUMNS" not in os.environ:
