@@ -71,14 +71,28 @@ _MOST_NUMBERED_CELLS = 10
 
 
 def figure(
-    rows: int = 1, columns: int = 1, *, width: float = 4.0, height: float = 2.4
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    width: float = 4.0,
+    height: float = 2.4,
+    is_fitted: bool = True,
 ) -> tuple[matplotlib.figure.Figure, list[matplotlib.axes.Axes]]:
-    """A figure that belongs to no window, and its axes in reading order; inches are of one axes."""
+    """A figure that belongs to no window, and its axes in reading order.
+
+    Args:
+        rows, columns: of axes.
+        width, height: of one of them, in inches.
+        is_fitted: whether the margins are made to fit the labels, which takes as long as drawing.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE):
-        made = Figure(figsize=(width * columns, height * rows), layout="constrained")
+        layout = "constrained" if is_fitted else None
+        made = Figure(figsize=(width * columns, height * rows), layout=layout)
+        if not is_fitted:
+            made.subplots_adjust(left=0.17, bottom=0.18, right=0.98, top=0.93)
         axes = made.subplots(rows, columns, squeeze=False)
     return made, list(axes.ravel())
 

@@ -53,17 +53,21 @@ def read_prometheus(
     points = max(2, min(points, _MOST_POINTS))
     until = time.time() if end is None else end
     since = until - _DEFAULT_SPAN_SECONDS if start is None else start
+    if not since < until:
+        raise ValueError("the start must lie before the end")
     selector = f"{{run={json.dumps(run, ensure_ascii=False)}}}"
-    # Found coarsely first: the run may have lasted a minute of the day.
-    interval = max((until - since) / (_MOST_POINTS - 1), _SHORTEST_INTERVAL_SECONDS)
+    # As it was scraped: at equal distances a run that lasted a minute of the day would be missed.
+    span = f"{max(round((until - since) * 1000), 1)}ms"
     seen = [
         moment
-        for series in _range(url, _LAST_STEP + selector, since, until, interval)
+        for series in _get(
+            url, "query", {"query": f"{_LAST_STEP}{selector}[{span}]", "time": until}
+        )["result"]
         for moment, _ in series["values"]
     ]
     if not seen:
         raise ValueError(f"Prometheus at {url} knows no run {run!r} in that time")
-    since, until = max(since, min(seen) - interval), min(until, max(seen) + interval)
+    since, until = min(seen), max(seen)
     interval = max((until - since) / (points - 1), _SHORTEST_INTERVAL_SECONDS)
 
     names = [

@@ -158,7 +158,7 @@ def _picture(history: History, name: str, unit: str) -> tuple[str, str]:
             plots.draw_matrix(axis, layers, matrix)
             left_out = "in the latest step that has them"
         else:
-            made, (axis, *_) = plots.figure()
+            made, (axis, *_) = plots.figure(is_fitted=False)
             keys = history.keys(name)
             drawn = plots.draw_curves(axis, {label_text(key): history.points(key) for key in keys})
             axis.set_ylabel(_unit(unit))

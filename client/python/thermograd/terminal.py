@@ -249,11 +249,12 @@ class _Drawing:
         table.add_column("symmetry", no_wrap=True, overflow="ellipsis", ratio=1, style="default")
         for title in ("residual", "charge"):
             table.add_column(title, justify="right", no_wrap=True, header_style=_DIM)
-        if has_curves := width >= 70:
+        if has_curves := width >= 90:
             table.add_column("", no_wrap=True)
         for title in ("drift", "predicted", "balance"):
             table.add_column(title, justify="right", no_wrap=True, header_style=_DIM)
-        table.add_column("", no_wrap=True)
+        if has_bars := width >= 72:
+            table.add_column("", no_wrap=True)
         by_labels = {(key[0], label_text(key)): key for key in run.figures}
 
         def figure(name: str, *endings: str) -> MetricKey | None:
@@ -278,7 +279,9 @@ class _Drawing:
                 key = figure(name, *endings)
                 cells.append(number(None if key is None else run.figures[key]))
             value = None if balance is None else run.figures[balance]
-            cells += [number(value), self._bar(value, (-1.0, 1.0))]
+            cells.append(number(value))
+            if has_bars:
+                cells.append(self._bar(value, (-1.0, 1.0)))
             table.add_row(*cells)
         return [table, *_and_more(len(names) - rows)]
 

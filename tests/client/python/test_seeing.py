@@ -439,6 +439,8 @@ def test_wide_views_use_their_width_and_narrow_ones_fit():
             width >= 130
         )
         assert "cka" in "".join(lines)
+        # The names of what is measured are not squeezed away.
+        assert any("<b>up&down<" in line for line in lines)
     assert max(map(len, frame_of(view_of_reports(), width=80).splitlines())) == 80
 
 
@@ -703,9 +705,11 @@ def test_tensorboard_reads_what_was_logged(tmp_path):
     ]
 
 
-def test_mlflow_keeps_what_was_logged(tmp_path):
+def test_mlflow_keeps_what_was_logged(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     mlflow.set_tracking_uri(tmp_path.as_uri())
+    mlflow.set_experiment("seeing")
     with mlflow.start_run() as run:
         on_report = thermograd.log_to(mlflow)
         for each in REPORTS:
