@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -296,9 +296,11 @@ class _Drawing:
                 break
         ranks = run.keys("thermograd_effective_rank")
         parts += self._ranking(run, "effective rank", ranks, rows, width)
-        for what, names in (("likeness to earlier steps", _EARLIER), ("to other runs", _CROSS_RUN)):
-            keys: list[MetricKey] = next((found for found in map(run.keys, names) if found), [])
-            parts += self._ranking(run, what, keys, max(2, rows // 2), width, scale=1.0)
+        few = max(2, rows // 2)
+        since = _first_of(run, _EARLIER, lambda labels: labels["reference"] == "first")
+        parts += self._ranking(run, "likeness to the first step", since, few, width, scale=1.0)
+        across = _first_of(run, _CROSS_RUN, lambda labels: labels["layer"] == labels["other_layer"])
+        parts += self._ranking(run, "likeness to other runs", across, few, width, scale=1.0)
         return parts or [Text("No activations are streamed, and no probes.", _DIM)]
 
     def _ranking(
@@ -310,15 +312,18 @@ class _Drawing:
         width: int,
         scale: float | None = None,
     ) -> list[RenderableType]:
-        """The largest of a metric's figures, with bars on one scale."""
+        """A metric's figures in their order or, of too many, the largest; bars have one scale."""
         if not keys:
             return []
-        largest = sorted(keys, key=lambda key: -run.figures[key])
-        top = scale or max(run.figures[largest[0]], 0.0)
+        top = scale or max(0.0, *(run.figures[key] for key in keys))
+        shown = list(keys)
+        if len(keys) > rows:
+            shown = sorted(keys, key=lambda key: -run.figures[key])[:rows]
         table = _grid()
         curve_columns = _curve_columns(width)
-        for key in largest[:rows]:
-            values = " ".join(clean(value) for _, value in key[1])
+        for key in shown:
+            # A layer's likeness to the same layer names the layer once.
+            values = " ".join(dict.fromkeys(clean(value) for _, value in key[1]))
             table.add_row(
                 "  " + values,
                 self._figure(run, key),
@@ -382,6 +387,14 @@ class _Drawing:
     def _residual(self, value: float | None) -> Text:
         is_broken = value is not None and abs(value) >= _RESIDUAL_LIMIT
         return Text(number(value), _HOT if is_broken else "")
+
+
+def _first_of(
+    run: LiveRun, names: Iterable[str], is_shown: Callable[[dict[str, str]], bool]
+) -> list[MetricKey]:
+    """Some figures of the first of these metrics that the run has."""
+    keys: list[MetricKey] = next((found for found in map(run.keys, names) if found), [])
+    return [key for key in keys if is_shown(dict(key[1]))]
 
 
 def _grid() -> Table:
