@@ -23,6 +23,7 @@
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "kernels/level.h"
+#include "kernels/parallel.h"
 #include "log.h"
 #include "service/training_analysis_service.h"
 
@@ -126,6 +127,7 @@ int main(int argc, char** argv) {
                                                      .probes = &probes,
                                                      .counters = &counters};
   const uint32_t threads = absl::GetFlag(FLAGS_workers);
+  thermograd::kernels::SetMaxThreads(threads);
   thermograd::service::WorkerPool workers(
       threads > 0 ? threads : std::max(1u, std::thread::hardware_concurrency()));
   thermograd::service::TrainingAnalysisService service(environment, &workers);
