@@ -102,6 +102,23 @@ void CentreColumns(double* x, size_t n, size_t p) {
   matrix.rowwise() -= mean;
 }
 
+void ShiftRows(const double* x, size_t n, size_t p, double scale, const double* origin,
+               double* rows, double* squared_norms, double* sum) {
+  for (size_t i = 0; i < n; ++i) {
+    const double* from = x + i * p;
+    double* row = rows + i * p;
+    for (size_t j = 0; j < p; ++j) row[j] = from[j] * scale - origin[j];
+    for (size_t j = 0; j < p; ++j) sum[j] += row[j];
+    squared_norms[i] = Eigen::Map<const Eigen::VectorXd>(row, Index(p)).squaredNorm();
+  }
+}
+
+void AddWeightedRows(const double* x, size_t n, size_t p, const double* weights, double* sum) {
+  for (size_t i = 0; i < n; ++i) {
+    for (size_t j = 0; j < p; ++j) sum[j] += weights[i] * x[i * p + j];
+  }
+}
+
 void RowGram(const double* x, size_t n, size_t p, double* gram) {
   SelfProduct(ConstMap(x, Index(n), Index(p)), gram);
 }
