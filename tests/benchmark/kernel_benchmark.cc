@@ -1,26 +1,29 @@
-// The reductions of a gradient chunk, beside a sweep that only reads the same bytes.
+// Bandwidth of the kernels that see every element, beside a sweep that only reads the same bytes.
+// Names are WHAT:WHOSE/BYTES.
 
 #include <benchmark/benchmark.h>
 
 #include <cstdint>
-#include <cstring>
+#include <string>
 #include <vector>
 
 #include "kernels/convert.h"
 #include "kernels/level.h"
 #include "kernels/reduce.h"
+#include "tests/benchmark/reference.h"
 
 namespace thermograd {
 namespace {
 
-constexpr int64_t kInCache = 16 << 10;
-constexpr int64_t kChunk = 1 << 20;
-constexpr int64_t kInMemory = 256 << 20;
-
-std::vector<float> Elements(const benchmark::State& state) {
-  std::vector<float> elements(static_cast<size_t>(state.range(0)) / sizeof(float));
-  for (size_t i = 0; i < elements.size(); ++i) elements[i] = static_cast<float>(i % 1013) - 500;
+template <typename T>
+std::vector<T> Elements(const benchmark::State& state) {
+  std::vector<T> elements(static_cast<size_t>(state.range(0)) / sizeof(T));
+  for (size_t i = 0; i < elements.size(); ++i) elements[i] = static_cast<T>(i % 1013) - T{500};
   return elements;
+}
+
+std::vector<uint16_t> Halves(const benchmark::State& state) {
+  return std::vector<uint16_t>(static_cast<size_t>(state.range(0)) / sizeof(uint16_t), 0x3c01);
 }
 
 void Report(benchmark::State& state) {
@@ -29,21 +32,17 @@ void Report(benchmark::State& state) {
 }
 
 void ReadOnlySweep(benchmark::State& state) {
-  const std::vector<float> elements = Elements(state);
+  const std::vector<float> elements = Elements<float>(state);
   for (auto _ : state) {
-    uint32_t sum[32] = {};
-    for (size_t i = 0; i < elements.size(); i += 32) {
-      uint32_t block[32];
-      std::memcpy(block, elements.data() + i, sizeof(block));
-      for (size_t lane = 0; lane < 32; ++lane) sum[lane] ^= block[lane];
-    }
-    benchmark::DoNotOptimize(sum);
+    benchmark::DoNotOptimize(
+        reference::ReadOnlySweep(elements.data(), elements.size() * sizeof(float)));
   }
   Report(state);
 }
 
-void AddMoments(benchmark::State& state) {
-  const std::vector<float> elements = Elements(state);
+template <typename T>
+void Moments(benchmark::State& state) {
+  const std::vector<T> elements = Elements<T>(state);
   kernels::Moments moments;
   for (auto _ : state) {
     kernels::AddMoments(elements.data(), elements.size(), 0, &moments);
@@ -52,8 +51,8 @@ void AddMoments(benchmark::State& state) {
   Report(state);
 }
 
-void AddMomentsAndSum(benchmark::State& state) {
-  const std::vector<float> elements = Elements(state);
+void MomentsAndSum(benchmark::State& state) {
+  const std::vector<float> elements = Elements<float>(state);
   std::vector<double> sum(elements.size());
   kernels::Moments moments;
   for (auto _ : state) {
@@ -67,8 +66,7 @@ void AddMomentsAndSum(benchmark::State& state) {
 
 template <void (*Widen)(const uint16_t*, size_t, float*)>
 void WidenHalves(benchmark::State& state) {
-  const std::vector<uint16_t> halves(static_cast<size_t>(state.range(0)) / sizeof(uint16_t),
-                                     0x3c01);
+  const std::vector<uint16_t> halves = Halves(state);
   std::vector<float> floats(halves.size());
   for (auto _ : state) {
     Widen(halves.data(), halves.size(), floats.data());
@@ -77,11 +75,32 @@ void WidenHalves(benchmark::State& state) {
   Report(state);
 }
 
-BENCHMARK(ReadOnlySweep)->Arg(kInCache)->Arg(kChunk)->Arg(kInMemory);
-BENCHMARK(AddMoments)->Arg(kInCache)->Arg(kChunk)->Arg(kInMemory);
-BENCHMARK(AddMomentsAndSum)->Arg(kInCache)->Arg(kChunk)->Arg(kInMemory);
-BENCHMARK(WidenHalves<kernels::WidenBf16>)->Name("WidenBf16")->Arg(kInCache)->Arg(kChunk);
-BENCHMARK(WidenHalves<kernels::WidenFp16>)->Name("WidenFp16")->Arg(kInCache)->Arg(kChunk);
+// Those of one size follow each other, so that what disturbs one disturbs its sweep.
+void RegisterAll() {
+  constexpr struct {
+    const char* name;
+    void (*run)(benchmark::State&);
+  } kBenchmarks[] = {
+      {"sweep:read-only sweep", ReadOnlySweep},
+      {"moments fp32:thermograd", Moments<float>},
+      {"moments fp64:thermograd", Moments<double>},
+      {"moments and sum fp32:thermograd", MomentsAndSum},
+      {"widen bf16:thermograd", WidenHalves<kernels::WidenBf16>},
+      {"widen fp16:thermograd", WidenHalves<kernels::WidenFp16>},
+  };
+  for (const int64_t bytes : {int64_t{16} << 10, int64_t{1} << 20, int64_t{256} << 20}) {
+    for (const auto& [name, run] : kBenchmarks) benchmark::RegisterBenchmark(name, run)->Arg(bytes);
+  }
+}
 
 }  // namespace
 }  // namespace thermograd
+
+int main(int argc, char** argv) {
+  thermograd::RegisterAll();
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return EXIT_FAILURE;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return EXIT_SUCCESS;
+}
