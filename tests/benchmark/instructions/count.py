@@ -86,7 +86,7 @@ def main() -> int:
         return 0
     print(
         "\nThe work of some code has changed by more than "
-        f"{TOLERANCE:.0%}. If it should have:\n  {os.path.relpath(__file__)} --write"
+        f"{TOLERANCE:.0%}. If it should have:\n  tests/benchmark/instructions/count.py --write"
     )
     return 1
 
