@@ -136,6 +136,7 @@ def records(
                 "repetitions": values,
                 "series": series,
                 "x": kibibytes << 10,
+                "x_name": "bytes of a chunk",
             }
             references = [name for name in ("raw TCP", "empty handler") if name != peer]
             if peer == "raw TCP":

@@ -16,6 +16,7 @@ import platform
 import subprocess
 import sys
 import time
+from typing import Any
 
 import report
 
@@ -31,12 +32,18 @@ PEER_GROUPS = ("similarity", "noise_scale", "tensor", "trainer")
 GROUPS = ("kernels", "products", *STREAM_GROUPS, *PEER_GROUPS)
 
 
-def run(*command: str | pathlib.Path, **variables: str) -> None:
+def run(*command: str | pathlib.Path, quiet: bool = False, **variables: str) -> None:
     """Runs a program, without what the environment asks of OpenBLAS."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")
     }
-    subprocess.run([str(part) for part in command], check=True, env={**environment, **variables})
+    subprocess.run(
+        [str(part) for part in command],
+        check=True,
+        env={**environment, **variables},
+        stdout=subprocess.DEVNULL if quiet else None,
+        stderr=subprocess.DEVNULL if quiet else None,
+    )
 
 
 def levels_here() -> list[str]:
@@ -51,7 +58,7 @@ def google_benchmark(group: str, program: str, output: pathlib.Path, quick: bool
     """All levels in turn, round by round; in each round the peers of a case follow each other."""
     levels = levels_here()[: 1 if quick else None]
     smallest = {"kernels": "/(16384|1048576)$", "products": "/512$"}[group]
-    found: dict[str, list[dict[str, object]]] = {level: [] for level in levels}
+    found: dict[str, list[dict[str, Any]]] = {level: [] for level in levels}
     for number in range(ROUNDS):
         for level in levels:
             path = output / "raw" / f"{group}.{level}.{number}.json"
@@ -60,9 +67,9 @@ def google_benchmark(group: str, program: str, output: pathlib.Path, quick: bool
             run(
                 LOADER, "--glibc-hwcaps-mask", level, PROGRAMS / program,
                 f"--benchmark_filter={smallest if quick else '.'}",
-                "--benchmark_min_time=0.05", "--benchmark_format=console",
+                "--benchmark_min_time=0.05",
                 f"--benchmark_out={path}", "--benchmark_out_format=json",
-                **({"OPENBLAS_CORETYPE": core} if core else {}),
+                quiet=True, **({"OPENBLAS_CORETYPE": core} if core else {}),
             )  # fmt: skip
             found[level].append(json.loads(path.read_text(encoding="utf-8")))
     for level, rounds in found.items():

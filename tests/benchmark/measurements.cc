@@ -64,7 +64,8 @@ void MeasurementFile::Write(const Measurement& measurement, const Measurement* r
       ", \"value\": " + Number(Median(measurement.repetitions)) +
       ", \"repetitions\": " + List(measurement.repetitions);
   if (!measurement.series.empty()) {
-    line += ", \"series\": " + Quoted(measurement.series) + ", \"x\": " + Number(measurement.x);
+    line += ", \"series\": " + Quoted(measurement.series) + ", \"x\": " + Number(measurement.x) +
+            ", \"x_name\": " + Quoted(measurement.x_name);
   }
   if (reference != nullptr) {
     std::vector<double> ratios;

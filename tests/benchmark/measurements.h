@@ -14,9 +14,10 @@ struct Measurement {
   std::string peer = {};
   std::string unit = {};
   std::vector<double> repetitions = {};
-  /// Curve that the case belongs to and its place on the axis; an empty name: no curve.
+  /// Curve that the case belongs to, its place on the axis and the axis' name; no curve if empty.
   std::string series = {};
   double x = 0;
+  std::string x_name = {};
 };
 
 double Median(std::vector<double> values);

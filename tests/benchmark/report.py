@@ -8,7 +8,8 @@ Reads DIRECTORY/*.jsonl, one measurement a line:
   value, repetitions        the median, and what it is the median of
   ratio_to, ratio, ratios   optional: the peer it was measured in alternation with; value / its value,
                             pair by pair, and the median; one line for each such peer
-  series, x                 optional: the curve of the plot that the case belongs to, and its place
+  series, x, x_name         optional: the curve of the plot that the case belongs to, its place there,
+                            and of what quantity that is
 
 Writes the table to stdout and to DIRECTORY/report.md, and DIRECTORY/GROUP.png for each group.
 """
@@ -63,6 +64,7 @@ def from_google_benchmark(group: str, rounds: Sequence[Mapping[str, Any]]) -> li
             "repetitions": repetitions,
             "series": f"{what}, {level}",
             "x": size,
+            "x_name": "bytes" if group == "kernels" else "rows",
         }
         references = [
             (other, reference)
@@ -128,13 +130,24 @@ def table(groups: Mapping[str, Sequence[Record]]) -> str:
     return "\n".join(lines)
 
 
-def _plot_curves(axes: Any, records: Sequence[Record]) -> None:
-    curves: dict[str, dict[float, float]] = collections.defaultdict(dict)
+def _plot_curves(axes: Any, records: Sequence[Record], colours: Any) -> None:
+    """Colours tell series apart, dashes peers."""
+    curves: dict[tuple[str, str], dict[float, float]] = collections.defaultdict(dict)
     for record in records:
-        curves[f"{record['series']}: {record['peer']}"][record["x"]] = record["value"]
-    for name, points in curves.items():
-        axes.plot(list(points), list(points.values()), marker=".", label=name)
+        curves[record["series"], record["peer"]][record["x"]] = record["value"]
+    all_series = list(dict.fromkeys(series for series, _ in curves))
+    all_peers = list(dict.fromkeys(peer for _, peer in curves))
+    for (series, peer), points in curves.items():
+        axes.plot(
+            list(points),
+            list(points.values()),
+            marker=".",
+            color=colours(all_series.index(series) % 20),
+            linestyle=("-", "--", ":", "-.")[all_peers.index(peer) % 4],
+            label=f"{series}: {peer}",
+        )
     axes.set_xscale("log", base=2)
+    axes.set_xlabel(records[0]["x_name"])
     values = [record["value"] for record in records]
     if min(values) > 0 and max(values) > 30 * min(values):
         axes.set_yscale("log")
@@ -150,10 +163,10 @@ def _plot_bars(axes: Any, records: Sequence[Record]) -> None:
 
 def plot(group: str, records: Sequence[Record], path: pathlib.Path) -> None:
     """A picture with axes for each unit: curves where the cases lie on one, else bars."""
-    import matplotlib
+    import matplotlib  # type: ignore[import]
 
     matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    import matplotlib.pyplot as plt  # type: ignore[import]
 
     units = list(dict.fromkeys(record["unit"] for record in records))
     figure, all_axes = plt.subplots(
@@ -163,7 +176,7 @@ def plot(group: str, records: Sequence[Record], path: pathlib.Path) -> None:
         own = [record for record in records if record["unit"] == unit]
         curves = [record for record in own if "series" in record]
         if curves:
-            _plot_curves(axes, curves)
+            _plot_curves(axes, curves, plt.get_cmap("tab20"))
         else:
             _plot_bars(axes, own)
         axes.set_title(f"{group}: {unit}", loc="left")

@@ -223,7 +223,8 @@ void MeasureIngest(MeasurementFile* file) {
                                                      chunk >> 10, " KiB"),
                            .peer = peer,
                            .series = absl::StrCat("C++ client, ", type_name),
-                           .x = static_cast<double>(chunk)};
+                           .x = static_cast<double>(chunk),
+                           .x_name = "bytes of a chunk"};
       };
       for (const auto& peer : peers) {
         const Throughput& own = found[peer.name];
@@ -301,7 +302,8 @@ void MeasureStreams(MeasurementFile* file) {
     return Measurement{.test_case = absl::StrCat("streams = ", streams),
                        .peer = streams == 1 ? "1 stream" : "thermograd",
                        .series = "streams",
-                       .x = static_cast<double>(streams)};
+                       .x = static_cast<double>(streams),
+                       .x_name = "streams"};
   };
   for (const size_t streams : counts) {
     const Measurement of = named(streams);
@@ -492,6 +494,7 @@ void MeasureScaling(MeasurementFile* file) {
       found[i].unit = "server CPU ms/step";
       found[i].series = what;
       found[i].x = x[i];
+      found[i].x_name = "size";
       file->Write(found[i]);
     }
     file->Write(exponent);
