@@ -469,7 +469,8 @@ constexpr Definition kCatalogue[] = {
      "incoming weights with the bias, w outgoing, epsilon = 0.01",
      "Ziyin 2024, Symmetry Induces Structure and Constraint of Learning, arXiv 2309.16932",
      "symmetry",
-     "weights of its parameters; at every Reporting.spectrum_every_steps-th step with weights, "
+     "weights of its parameters; every Reporting.spectrum_every_steps steps, as soon as weights "
+     "come, "
      "shown until the next",
      "Rises when the permutation symmetry attracts neurons to each other: capacity is lost, the "
      "layer can be narrower."},
@@ -478,7 +479,8 @@ constexpr Definition kCatalogue[] = {
      "#{j: |u_j| < epsilon mean |u| and |w_j| < epsilon mean |w|}, epsilon = 0.01",
      "Ziyin 2024, Symmetry Induces Structure and Constraint of Learning, arXiv 2309.16932",
      "symmetry",
-     "weights of its parameters; at every Reporting.spectrum_every_steps-th step with weights, "
+     "weights of its parameters; every Reporting.spectrum_every_steps steps, as soon as weights "
+     "come, "
      "shown until the next",
      "Neurons that decay or noise has switched off; they do not come back by themselves. Lower the "
      "decay or the learning rate if they were wanted."},
@@ -487,13 +489,15 @@ constexpr Definition kCatalogue[] = {
      "(sum_j s_j)^2 / sum_j s_j^2, s_j = |u_j| |w_j|",
      "Ziyin 2024, Symmetry Induces Structure and Constraint of Learning, arXiv 2309.16932",
      "symmetry",
-     "weights of its parameters; at every Reporting.spectrum_every_steps-th step with weights, "
+     "weights of its parameters; every Reporting.spectrum_every_steps steps, as soon as weights "
+     "come, "
      "shown until the next",
      "Far below the width: few neurons do the work."},
     {"thermograd_parameter_stable_rank", Family::kSymmetryBreaking, "dimensions", ">= 1",
      "Stable rank of a weight matrix that a symmetry has as a member.", "|W|_F^2 / sigma_max^2",
      "Rudelson, Vershynin 2007, arXiv math/0503442", "parameter",
-     "weights of its parameters; at every Reporting.spectrum_every_steps-th step with weights, "
+     "weights of its parameters; every Reporting.spectrum_every_steps steps, as soon as weights "
+     "come, "
      "shown until the next",
      "Falls when one direction grows away from the others; near 1: the matrix acts as a rank-one "
      "map."},
@@ -501,7 +505,8 @@ constexpr Definition kCatalogue[] = {
      "Effective rank of a weight matrix that a symmetry has as a member.",
      "exp(-sum p_i log p_i), p_i = sigma_i / sum sigma", "Roy, Vetterli 2007, The effective rank",
      "parameter",
-     "weights of its parameters; at every Reporting.spectrum_every_steps-th step with weights, "
+     "weights of its parameters; every Reporting.spectrum_every_steps steps, as soon as weights "
+     "come, "
      "shown until the next",
      "Falls when the matrix loses directions; a low value of a layer suggests that it can be "
      "factorised."},

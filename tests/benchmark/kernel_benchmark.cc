@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/convert.h"
+#include "kernels/elements.h"
 #include "kernels/level.h"
 #include "kernels/reduce.h"
 #include "tests/benchmark/reference.h"
@@ -20,10 +20,6 @@ std::vector<T> Elements(const benchmark::State& state) {
   std::vector<T> elements(static_cast<size_t>(state.range(0)) / sizeof(T));
   for (size_t i = 0; i < elements.size(); ++i) elements[i] = static_cast<T>(i % 1013) - T{500};
   return elements;
-}
-
-std::vector<uint16_t> Halves(const benchmark::State& state) {
-  return std::vector<uint16_t>(static_cast<size_t>(state.range(0)) / sizeof(uint16_t), 0x3c01);
 }
 
 void Report(benchmark::State& state) {
@@ -40,36 +36,37 @@ void ReadOnlySweep(benchmark::State& state) {
   Report(state);
 }
 
-template <typename T>
+// Elements of any type; a half's bits as they come.
+template <kernels::ElementType type>
+auto Typed(const benchmark::State& state) {
+  if constexpr (type == kernels::ElementType::kFp64) {
+    return Elements<double>(state);
+  } else if constexpr (type == kernels::ElementType::kFp32) {
+    return Elements<float>(state);
+  } else {
+    return std::vector<uint16_t>(static_cast<size_t>(state.range(0)) / sizeof(uint16_t), 0x3c01);
+  }
+}
+
+template <kernels::ElementType type>
 void Moments(benchmark::State& state) {
-  const std::vector<T> elements = Elements<T>(state);
+  const auto elements = Typed<type>(state);
   kernels::Moments moments;
   for (auto _ : state) {
-    kernels::AddMoments(elements.data(), elements.size(), 0, &moments);
+    kernels::AddMoments({type, elements.data(), elements.size()}, 0, &moments);
     benchmark::DoNotOptimize(moments);
   }
   Report(state);
 }
 
+template <kernels::ElementType type>
 void MomentsAndSum(benchmark::State& state) {
-  const std::vector<float> elements = Elements<float>(state);
+  const auto elements = Typed<type>(state);
   std::vector<double> sum(elements.size());
   kernels::Moments moments;
   for (auto _ : state) {
-    kernels::AddMoments(elements.data(), elements.size(), 0, &moments);
-    kernels::AddTo(elements.data(), elements.size(), sum.data());
+    kernels::AddMomentsAndSum({type, elements.data(), elements.size()}, 0, &moments, sum.data());
     benchmark::DoNotOptimize(moments);
-    benchmark::ClobberMemory();
-  }
-  Report(state);
-}
-
-template <void (*Widen)(const uint16_t*, size_t, float*)>
-void WidenHalves(benchmark::State& state) {
-  const std::vector<uint16_t> halves = Halves(state);
-  std::vector<float> floats(halves.size());
-  for (auto _ : state) {
-    Widen(halves.data(), halves.size(), floats.data());
     benchmark::ClobberMemory();
   }
   Report(state);
@@ -82,11 +79,12 @@ void RegisterAll() {
     void (*run)(benchmark::State&);
   } kBenchmarks[] = {
       {"sweep:read-only sweep", ReadOnlySweep},
-      {"moments fp32:thermograd", Moments<float>},
-      {"moments fp64:thermograd", Moments<double>},
-      {"moments and sum fp32:thermograd", MomentsAndSum},
-      {"widen bf16:thermograd", WidenHalves<kernels::WidenBf16>},
-      {"widen fp16:thermograd", WidenHalves<kernels::WidenFp16>},
+      {"moments fp64:thermograd", Moments<kernels::ElementType::kFp64>},
+      {"moments fp32:thermograd", Moments<kernels::ElementType::kFp32>},
+      {"moments bf16:thermograd", Moments<kernels::ElementType::kBf16>},
+      {"moments fp16:thermograd", Moments<kernels::ElementType::kFp16>},
+      {"moments and sum fp32:thermograd", MomentsAndSum<kernels::ElementType::kFp32>},
+      {"moments and sum bf16:thermograd", MomentsAndSum<kernels::ElementType::kBf16>},
   };
   for (const int64_t bytes : {int64_t{16} << 10, int64_t{1} << 20, int64_t{256} << 20}) {
     for (const auto& [name, run] : kBenchmarks) benchmark::RegisterBenchmark(name, run)->Arg(bytes);

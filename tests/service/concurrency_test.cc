@@ -63,6 +63,38 @@ TEST(Admission, NeverExceedsItsBudgets) {
   EXPECT_FALSE(admission.TakeBytes(UINT64_MAX));
 }
 
+TEST(Admission, LendsTheSameMemoryAgain) {
+  Admission admission(3, 100);
+  ASSERT_TRUE(admission.TakeStream());
+  const double* first = admission.LendVector(5).get();
+  EXPECT_EQ(admission.idle_bytes(), 40u);
+  EXPECT_EQ(admission.bytes(), 0u);
+  const statistics::VectorMemory other = admission.LendVector(4);
+  EXPECT_EQ(admission.idle_bytes(), 40u);
+  EXPECT_EQ(admission.LendVector(5).get(), first);
+}
+
+TEST(Admission, IdleMemoryMakesWayAndGoesWithTheStreams) {
+  Admission admission(3, 100);
+  ASSERT_TRUE(admission.TakeStream());
+  admission.LendVector(5);
+  admission.LendVector(6);
+  EXPECT_EQ(admission.idle_bytes(), 88u);
+  admission.LendVector(2);  // one vector too many
+  EXPECT_EQ(admission.idle_bytes(), 88u);
+  EXPECT_TRUE(admission.TakeBytes(50));
+  EXPECT_EQ(admission.idle_bytes(), 48u);
+  EXPECT_TRUE(admission.TakeBytes(50));
+  EXPECT_EQ(admission.idle_bytes(), 0u);
+  admission.ReturnBytes(100);
+  admission.LendVector(5);
+  statistics::VectorMemory late = admission.LendVector(6);
+  admission.ReturnStream();
+  EXPECT_EQ(admission.idle_bytes(), 0u);
+  late.reset();
+  EXPECT_EQ(admission.idle_bytes(), 0u);
+}
+
 TEST(RunRegistry, ANewerStreamTakesOverTheRun) {
   RunRegistry registry{minutes(15)};
   int told = 0;

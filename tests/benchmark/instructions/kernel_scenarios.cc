@@ -1,7 +1,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "kernels/convert.h"
+#include "kernels/elements.h"
 #include "kernels/reduce.h"
 #include "kernels/representation_gram.h"
 #include "kernels/representation_neighbours.h"
@@ -21,17 +21,44 @@ std::shared_ptr<std::vector<T>> Elements(size_t count) {
   return elements;
 }
 
-template <typename T>
+template <kernels::ElementType type>
+auto Typed() {
+  if constexpr (type == kernels::ElementType::kFp64) {
+    return Elements<double>(kElements);
+  } else if constexpr (type == kernels::ElementType::kFp32) {
+    return Elements<float>(kElements);
+  } else {
+    return std::make_shared<std::vector<uint16_t>>(kElements, 0x3c01);
+  }
+}
+
+template <kernels::ElementType type>
 std::function<void()> Moments() {
-  return [x = Elements<T>(kElements)] {
+  return [x = Typed<type>()] {
     kernels::Moments moments;
-    kernels::AddMoments(x->data(), x->size(), 0, &moments);
+    kernels::AddMoments({type, x->data(), x->size()}, 0, &moments);
   };
 }
 
-std::function<void()> Sum() {
+std::function<void()> MomentsAndSet() {
   return [x = Elements<float>(kElements), sum = Elements<double>(kElements)] {
-    kernels::AddTo(x->data(), x->size(), sum->data());
+    kernels::Moments moments;
+    kernels::AddMomentsAndSet(kernels::Elements::Of(*x), 0, 1, &moments, sum->data());
+  };
+}
+
+std::function<void()> MomentsAndSum() {
+  return [x = Elements<float>(kElements), sum = Elements<double>(kElements)] {
+    kernels::Moments moments;
+    kernels::AddMomentsAndSum(kernels::Elements::Of(*x), 0, &moments, sum->data());
+  };
+}
+
+std::function<void()> MomentsAndSquaredSum() {
+  return [x = Elements<float>(kElements), sum = Elements<double>(kElements)] {
+    kernels::Moments moments;
+    kernels::Lanes squares;
+    kernels::AddMomentsAndSquaredSum(kernels::Elements::Of(*x), 0, &moments, sum->data(), &squares);
   };
 }
 
@@ -47,14 +74,6 @@ std::function<void()> Dots() {
   constexpr size_t kSide = 512;
   return [x = Elements<double>(kSide * kSide), out = Elements<double>(kSide)] {
     AddDots(x->data(), x->data(), kSide, kSide, out->data());
-  };
-}
-
-template <void (*Widen)(const uint16_t*, size_t, float*)>
-std::function<void()> WidenHalves() {
-  return [halves = std::make_shared<std::vector<uint16_t>>(kElements, 0x3c01),
-          floats = Elements<float>(kElements)] {
-    Widen(halves->data(), halves->size(), floats->data());
   };
 }
 
@@ -87,14 +106,16 @@ std::function<void()> NearestNeighbours() {
 }  // namespace
 
 std::vector<Scenario> KernelScenarios() {
-  return {{"kernels: moments of fp32", Moments<float>},
-          {"kernels: moments of fp64", Moments<double>},
-          {"kernels: sum over microbatches", Sum},
+  return {{"kernels: moments of fp64", Moments<kernels::ElementType::kFp64>},
+          {"kernels: moments of fp32", Moments<kernels::ElementType::kFp32>},
+          {"kernels: moments of bf16", Moments<kernels::ElementType::kBf16>},
+          {"kernels: moments of fp16", Moments<kernels::ElementType::kFp16>},
+          {"kernels: moments, first microbatch", MomentsAndSet},
+          {"kernels: moments, further microbatch", MomentsAndSum},
+          {"kernels: moments, last microbatch", MomentsAndSquaredSum},
           {"kernels: dot product", Dot},
           {"kernels: dot products of rows", Dots<kernels::AddRowDots>},
           {"kernels: dot products of columns", Dots<kernels::AddColumnDots>},
-          {"kernels: widening of bf16", WidenHalves<kernels::WidenBf16>},
-          {"kernels: widening of fp16", WidenHalves<kernels::WidenFp16>},
           {"kernels: Gram matrix", RowGram},
           {"kernels: transposed product", TransposedProduct},
           {"kernels: sums over Gram matrices", SumGrams},
