@@ -115,6 +115,10 @@ class Checker {
     if (!similarity.ok()) return similarity.status();
     declaration_.similarity = *std::move(similarity);
     declaration_.similarity_over_window = spec_.reporting().similarity_over_window();
+    if (spec_.has_sampling()) {
+      declaration_.sampling = {.every_steps = std::max(spec_.sampling().every_steps(), 1u),
+                               .model_elements = spec_.sampling().model_elements()};
+    }
     if (spec_.has_resume_after_step()) {
       declaration_.resume_after_step = spec_.resume_after_step();
     }
@@ -247,8 +251,15 @@ class Checker {
         return absl::InvalidArgumentError(absl::StrCat(
             field, ".fingerprint: ", set.fingerprint().size(), " bytes, the limit is 64"));
       }
-      declaration_.probe_sets.push_back(
-          {.name = set.name(), .samples = set.samples(), .fingerprint = set.fingerprint()});
+      if (set.sampled_from() != 0 && set.sampled_from() < set.samples()) {
+        return absl::InvalidArgumentError(absl::StrCat(field, ".sampled_from: ", set.sampled_from(),
+                                                       ", fewer than its ", set.samples(),
+                                                       " samples"));
+      }
+      declaration_.probe_sets.push_back({.name = set.name(),
+                                         .samples = set.samples(),
+                                         .fingerprint = set.fingerprint(),
+                                         .sampled_from = set.sampled_from()});
     }
     return absl::OkStatus();
   }
@@ -291,6 +302,19 @@ class Checker {
       DeclaredLayer declared;
       declared.name = layer.name();
       declared.width = layer.width();
+      declared.projected_from = layer.projected_from();
+      if (layer.projected_from() != 0) {
+        // With one column the moments that the estimates are solved from depend on each other.
+        if (layer.width() < 2 || layer.width() >= layer.projected_from()) {
+          return absl::InvalidArgumentError(
+              absl::StrCat(field, ".projected_from: ", layer.projected_from(), " features to ",
+                           layer.width(), ", which must be 2 at least and fewer"));
+        }
+        if (layer.has_weight_id() || layer.has_reader_weight_id()) {
+          return absl::InvalidArgumentError(absl::StrCat(
+              field, ".projected_from: projected features cannot be compared with weights"));
+        }
+      }
       if (!layer.probe_set().empty()) {
         for (size_t s = 0; s < declaration_.probe_sets.size(); ++s) {
           if (declaration_.probe_sets[s].name == layer.probe_set()) declared.probe_set = s;

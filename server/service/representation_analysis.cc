@@ -77,6 +77,9 @@ void RepresentationAnalysis::AddStep(std::span<const LayerActivations> layers,
     const DeclaredLayer& declared = declaration_.layers[activations.layer];
     const std::vector<Label> labels = {{"layer", declared.name}};
     Align(activations, weights, figures);
+    if (declared.projected_from > 0) {
+      metrics::AppendProjection(declared.name, declared.width, figures);
+    }
     if (const auto undefined = UndefinedIf(activations)) {
       metrics::AppendUndefinedCollapseFigures(*undefined, labels, figures);
       continue;
@@ -131,7 +134,12 @@ void RepresentationAnalysis::AddStep(std::span<const LayerActivations> layers,
     for (const Layer& layer : usable) {
       if (declaration_.layers[layer.activations->layer].probe_set == set) of_set.push_back(layer);
     }
-    if (!of_set.empty()) CompareWithOtherRuns(of_set, set, figures, notices);
+    if (of_set.empty()) continue;
+    const DeclaredProbeSet& declared = declaration_.probe_sets[set];
+    if (declared.sampled_from > 0) {
+      metrics::AppendProbeSampling(declared.name, declared.samples, declared.sampled_from, figures);
+    }
+    CompareWithOtherRuns(of_set, set, figures, notices);
   }
 }
 
