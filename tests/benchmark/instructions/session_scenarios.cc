@@ -55,6 +55,17 @@ class Conversation {
     }
   }
 
+  // Sums in place of the gradients of as many parameters.
+  void SendStatistics(uint32_t parameters, uint64_t elements) {
+    v1::StepStatistics* statistics = requests_.emplace_back().mutable_statistics();
+    for (uint32_t id = 0; id < parameters; ++id) {
+      v1::ParameterStatistics* sums = statistics->add_parameters();
+      sums->set_tensor_id(id);
+      sums->set_elements(elements);
+      sums->set_gradient_sum_squared_norm(1);
+    }
+  }
+
   // Hands over what was queued since the last time. A refusal is a fault of the scenario.
   void Receive() {
     for (const v1::StreamRunRequest& request : requests_) {
@@ -149,6 +160,14 @@ std::function<void()> SmallGradients() {
   });
 }
 
+std::function<void()> Statistics() {
+  return SecondStep(Matrices(500, kSide, kSide), [](Conversation* conversation, uint64_t step) {
+    conversation->Begin(step, 1);
+    conversation->SendStatistics(500, uint64_t{kSide} * kSide);
+    conversation->End(step);
+  });
+}
+
 std::function<void()> NeuronRescaling() {
   v1::RunSpec spec = Matrices(2, kSide, kSide);
   spec.mutable_optimizer()->set_kind(v1::OPTIMIZER_KIND_SGD);
@@ -195,6 +214,7 @@ std::vector<Scenario> SessionScenarios() {
       {"session: gradients of 4 microbatches in bf16",
        [] { return Gradients(4, v1::DATA_TYPE_BF16); }},
       {"session: gradients of 500 small parameters", SmallGradients},
+      {"session: sums of 500 parameters", Statistics},
       {"session: weights and a neuron rescaling", NeuronRescaling},
       {"session: activations of 2 layers", Activations},
   };
