@@ -20,6 +20,9 @@ absl::Status CheckCount(absl::string_view field, int count, uint32_t limit) {
       absl::StrCat("run_spec.", field, ": ", count, " entries, the limit is ", limit));
 }
 
+// Some milliseconds.
+constexpr uint64_t kQuickSpectrumRows = 256;
+
 class Checker {
  public:
   Checker(const v1::RunSpec& spec, const Limits& limits) : spec_(spec), limits_(limits) {}
@@ -360,6 +363,10 @@ class Checker {
           declaration_.parameters[member.parameter].in_symmetry = true;
         }
       }
+      if (declared->kind == DeclaredSymmetry::Kind::kNeuronPermutation &&
+          declared->instances > kQuickSpectrumRows) {
+        declaration_.has_spectra = true;
+      }
       declaration_.symmetries.push_back(*std::move(declared));
       const uint64_t bytes = SymmetryBytes(declaration_.symmetries);
       if (bytes > limits_.max_symmetry_bytes) {
@@ -370,6 +377,7 @@ class Checker {
     }
     for (const DeclaredParameter& parameter : declaration_.parameters) {
       const uint64_t rows = SpectrumRows(parameter);
+      if (rows > kQuickSpectrumRows) declaration_.has_spectra = true;
       if (rows <= limits_.max_spectrum_rows) continue;
       declaration_.notices.push_back(
           absl::StrCat("No singular values of '", parameter.name, "': its shorter side has ", rows,

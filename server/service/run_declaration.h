@@ -111,6 +111,9 @@ struct RunDeclaration {
   uint32_t spectrum_every_steps = 1;
   /// Shorter side of the largest weight matrix whose singular values are computed.
   uint64_t max_spectrum_rows = 0;
+  /// Some steps need singular values, or all pairs of neurons, of matrices so large that they take
+  /// long.
+  bool has_spectra = false;
   uint32_t report_every_steps = 1;
   std::optional<uint64_t> resume_after_step;
   metrics::Sampling sampling;

@@ -360,7 +360,7 @@ TEST_F(RunSessionTest, ActivationsOfOneStepMakeARepresentation) {
   chunk.mutable_chunk()->add_shape(4);
   chunk.mutable_chunk()->add_shape(2);
   ASSERT_TRUE(Receive(chunk).ok());
-  EXPECT_TRUE(session_.IsHeavy(End(1)));
+  EXPECT_EQ(session_.WorkOf(End(1)), WorkerPool::Length::kLong);
   ASSERT_TRUE(Receive(End(1)).ok());
   EXPECT_NEAR(Value("thermograd_effective_rank"), 2, 1e-12);
   EXPECT_EQ(admission_.bytes(), window_bytes_);
