@@ -339,10 +339,10 @@ def mutual_neighbours(report: common.Report, server: Any, quick: bool) -> None:
     faiss = common.peer("faiss")
     if faiss is None:
         report.not_run("mutual neighbours", "faiss", "not installed")
-        return
-    faiss.omp_set_num_threads(common.THREADS)
+    else:
+        faiss.omp_set_num_threads(common.THREADS)
 
-    def neighbours(x: Matrix) -> npt.NDArray[np.int64]:
+    def by_faiss(x: Matrix) -> npt.NDArray[np.int64]:
         rows = np.array(x, copy=True)
         faiss.normalize_L2(rows)
         index = faiss.IndexFlatIP(WIDTH)
@@ -354,6 +354,14 @@ def mutual_neighbours(report: common.Report, server: Any, quick: bool) -> None:
         result: npt.NDArray[np.int64] = found[others].reshape(len(rows), NEIGHBOURS)
         return result
 
+    def by_numpy(x: Matrix) -> npt.NDArray[np.int64]:
+        rows = x / np.linalg.norm(x, axis=1, keepdims=True)
+        cosines = rows @ rows.T
+        np.fill_diagonal(cosines, -2)
+        result: npt.NDArray[np.int64] = np.argpartition(cosines, -NEIGHBOURS)[:, -NEIGHBOURS:]
+        return result
+
+    searches = {"numpy": by_numpy} | ({} if faiss is None else {"faiss IndexFlatIP": by_faiss})
     for samples in (2048,) if quick else (2048, 4096, 10_000):
         layers = layers_of_network(4, samples)
         x, y = layers[0], layers[-1]
@@ -369,21 +377,25 @@ def mutual_neighbours(report: common.Report, server: Any, quick: bool) -> None:
             )
             return values[thermograd.metric_key("thermograd_mutual_neighbours_ratio")]
 
-        def theirs(x: Matrix = x, y: Matrix = y) -> float:
-            pairs = zip(neighbours(x), neighbours(y), strict=True)
-            common_ones = sum(len(set(a.tolist()) & set(b.tolist())) for a, b in pairs)
-            return common_ones / (len(x) * NEIGHBOURS)
-
-        difference = abs(ours() - theirs())
-        # fp32 cosines that are equal to the last digit may be ordered either way.
-        assert difference < TOLERANCE, difference
         case = f"mutual neighbours, k={NEIGHBOURS}, n={samples}"
-        report.compared(
-            case,
-            "faiss IndexFlatIP",
-            *common.alternate(ours, theirs, 0.0, quick),
-            difference=difference,
-        )
+        for peer, search in searches.items():
+
+            def theirs(
+                x: Matrix = x,
+                y: Matrix = y,
+                search: Callable[[Matrix], npt.NDArray[np.int64]] = search,
+            ) -> float:
+                pairs = zip(search(x), search(y), strict=True)
+                shared = sum(len(set(a.tolist()) & set(b.tolist())) for a, b in pairs)
+                return shared / (len(x) * NEIGHBOURS)
+
+            start = time.perf_counter()
+            difference = abs(ours() - theirs())
+            first = time.perf_counter() - start
+            # fp32 cosines that are equal to the last digit may be ordered either way.
+            assert difference < TOLERANCE, difference
+            times = common.alternate(ours, theirs, first, quick)
+            report.compared(case, peer, *times, difference=difference)
 
 
 def main() -> None:
