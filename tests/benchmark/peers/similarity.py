@@ -217,10 +217,12 @@ def analysis_seconds(server: Any) -> float:
 
 def all_pairs(report: common.Report, server: Any, quick: bool) -> None:
     """Every pair of layers of one batch."""
-    slow: dict[str, str] = {}
+    # By peer: seconds of its latest run for each entry of the kernels of all pairs.
+    paces: dict[str, float] = {}
     for samples in (512,) if quick else (512, 2048):
         for count in (12,) if quick else (12, 24, 48):
             case = f"all pairs, {count} layers, n={samples}"
+            work = (count * samples) ** 2
             layers = layers_of_network(count, samples)
             functions: dict[str, tuple[str, Function]] = {
                 "numpy, a kernel a layer": ("cka", lambda x=layers: numpy_by_kernels(x)),
@@ -230,15 +232,17 @@ def all_pairs(report: common.Report, server: Any, quick: bool) -> None:
             runs = {name: AllPairs(server, layers, name) for name in ("cka", "cka_unbiased")}
             expected = {name: run.matrix() for name, run in runs.items()}
             for peer, (similarity, function) in functions.items():
-                if peer in slow:
-                    report.not_run(case, peer, slow[peer])
+                if (likely := paces.get(peer, 0.0) * work) > common.LIMIT_SECONDS:
+                    report.not_run(case, peer, f"would take {likely:.0f} s or more")
                     continue
+                run = runs[similarity]
                 start = time.perf_counter()
                 theirs = function()
                 first = time.perf_counter() - start
+                paces[peer] = first / work
                 difference = common.largest_difference(theirs, expected[similarity])
                 assert difference < TOLERANCE, (case, peer, difference)
-                run = runs[similarity]
+                first = max(first, common.seconds(run.report))
                 run.analysis.clear()
                 ours, times = common.alternate(run.timed, function, first, quick)
                 report.compared(
@@ -250,13 +254,8 @@ def all_pairs(report: common.Report, server: Any, quick: bool) -> None:
                     difference=difference,
                     server_analysis=statistics.median(run.analysis),
                 )
-                # Pairs, and with them its time, quadruple with the layers.
-                if first * 4 > common.LIMIT_SECONDS:
-                    slow[peer] = f"{case} took {first:.0f} s, so more than 60 s are to be expected"
             for run in runs.values():
                 run.close()
-        # More samples with fewer layers may fit again; what took long with few samples does not.
-        slow = {peer: why for peer, why in slow.items() if "12 layers" in why}
 
 
 def digits(report: common.Report, server: Any) -> None:
@@ -324,12 +323,12 @@ def one_pair(report: common.Report, server: Any, quick: bool) -> None:
         def theirs(x: Matrix = x, y: Matrix = y) -> npt.NDArray[Any]:
             return numpy_one_pair(x, y)
 
+        start = time.perf_counter()
         difference = abs(ours() - float(theirs()))
+        first = time.perf_counter() - start
         assert difference < TOLERANCE, difference
-        case = f"one pair, CKA, n={samples}"
-        report.compared(
-            case, "numpy", *common.alternate(ours, theirs, 0.0, quick), difference=difference
-        )
+        times = common.alternate(ours, theirs, first, quick)
+        report.compared(f"one pair, CKA, n={samples}", "numpy", *times, difference=difference)
 
 
 def mutual_neighbours(report: common.Report, server: Any, quick: bool) -> None:
