@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "service/shards.h"
+#include "service/step_reduction.h"
 
 namespace thermograd::service {
 namespace {
@@ -94,6 +95,7 @@ MergedStep RankGroup::Incomplete(uint64_t number) {
     step.parameters[p].undefined = metrics::Undefined::kIncompleteShards;
     step.elements[p].gradient.undefined = metrics::Undefined::kIncompleteShards;
   }
+  step.symmetries = ReduceSymmetries(analysis_.declaration(), step.elements);
   return step;
 }
 

@@ -4,35 +4,8 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/reduce.h"
-
 namespace thermograd::service {
 namespace {
-
-using metrics::Undefined;
-
-double Dot(const std::vector<double>& x, const std::vector<double>& y) {
-  kernels::Lanes lanes;
-  kernels::AddDot(x.data(), y.data(), x.size(), 0, &lanes);
-  return kernels::Total(lanes);
-}
-
-std::optional<double> DotIfKnown(const TensorElements& x, const TensorElements& y) {
-  if (x.undefined || y.undefined || x.values.empty() || x.values.size() != y.values.size()) {
-    return std::nullopt;
-  }
-  return Dot(x.values, y.values);
-}
-
-// g' Lambda g.
-std::optional<double> WeightedNorm(const TensorElements& gradient, const TensorElements& weights) {
-  if (gradient.undefined || weights.undefined || gradient.values.size() != weights.values.size()) {
-    return std::nullopt;
-  }
-  std::vector<double> product(gradient.values);
-  for (size_t i = 0; i < product.size(); ++i) product[i] *= weights.values[i];
-  return Dot(product, gradient.values);
-}
 
 std::vector<metrics::ParameterName> Names(const RunDeclaration& declaration) {
   std::vector<metrics::ParameterName> names;
@@ -59,7 +32,11 @@ RunAnalysis::RunAnalysis(RunDeclaration declaration)
     : declaration_(std::move(declaration)),
       forces_(Names(declaration_), declaration_.optimizer, declaration_.window_steps,
               declaration_.sends_gradients_after_update),
-      symmetries_(declaration_) {}
+      symmetries_(declaration_) {
+  for (const DeclaredParameter& parameter : declaration_.parameters) {
+    streamed_elements_ += parameter.elements;
+  }
+}
 
 void RunAnalysis::AddStep(const MergedStep& step, metrics::Figures* figures) {
   const StepSettings& settings = step.settings;
@@ -70,7 +47,6 @@ void RunAnalysis::AddStep(const MergedStep& step, metrics::Figures* figures) {
   if (entropic.loss && !std::isfinite(*entropic.loss)) entropic.loss.reset();
   for (size_t p = 0; p < step.parameters.size(); ++p) {
     const MergedParameter& merged = step.parameters[p];
-    const ParameterElements& elements = step.elements[p];
     metrics::ParameterGradient parameter;
     parameter.undefined = merged.undefined;
     parameter.sums = merged.sums;
@@ -80,19 +56,18 @@ void RunAnalysis::AddStep(const MergedStep& step, metrics::Figures* figures) {
         has_own ? group->second.learning_rate : settings.context.learning_rate;
     parameter.weight_decay = has_own ? group->second.weight_decay : settings.context.weight_decay;
     parameter.weight_squared_norm = merged.weight_squared_norm;
-    parameter.preconditioned_squared_norm =
-        WeightedNorm(elements.gradient, elements.preconditioner);
-    parameter.gradient_dot_update = DotIfKnown(elements.gradient, elements.update);
-    parameter.update_squared_norm = DotIfKnown(elements.update, elements.update);
-    const std::optional<double> after_dot_update =
-        DotIfKnown(elements.gradient_after_update, elements.update);
-    if (after_dot_update && parameter.gradient_dot_update) {
-      parameter.gradient_change_dot_update = *after_dot_update - *parameter.gradient_dot_update;
+    parameter.preconditioned_squared_norm = merged.preconditioned_squared_norm;
+    parameter.gradient_dot_update = merged.gradient_dot_update;
+    parameter.update_squared_norm = merged.update_squared_norm;
+    if (merged.gradient_after_update_dot_update && merged.gradient_dot_update) {
+      parameter.gradient_change_dot_update =
+          *merged.gradient_after_update_dot_update - *merged.gradient_dot_update;
     }
     entropic.parameters.push_back(std::move(parameter));
   }
+  metrics::AppendSampling(declaration_.sampling, streamed_elements_, figures);
   forces_.AddStep(entropic, figures);
-  symmetries_.AddStep(settings, step.elements, figures);
+  symmetries_.AddStep(settings, step.symmetries, step.elements, figures);
 }
 
 }  // namespace thermograd::service

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "service/chunk_order.h"
 #include "service/messages.h"
 #include "service/symmetry_declaration.h"
 
@@ -15,68 +16,11 @@ namespace {
 
 using metrics::Figures;
 
-absl::Status OutOfOrder(const std::string& name, const v1::TensorChunk& chunk, uint64_t microbatch,
-                        size_t offset) {
-  return absl::InvalidArgumentError(absl::StrCat(
-      "chunk.offset: '", name, "' continues at element ", offset, " of microbatch ", microbatch,
-      ", not at element ", chunk.offset(), " of microbatch ", chunk.microbatch()));
-}
-
-absl::Status CheckSize(const std::string& name, size_t offset, size_t count, size_t elements) {
-  if (count <= elements - offset) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("chunk.data: ends at element ", offset + count,
-                                                 " of '", name, "', which has ", elements));
-}
-
-// One element type for all chunks of a tensor in a step.
-absl::Status CheckType(const std::string& name, const v1::TensorChunk& chunk, v1::DataType* type) {
-  if (*type == v1::DATA_TYPE_UNSPECIFIED) *type = chunk.data_type();
-  if (*type == chunk.data_type()) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("chunk.data_type: '", name, "' came as ",
-                                                 v1::DataType_Name(*type), " and now as ",
-                                                 v1::DataType_Name(chunk.data_type())));
-}
-
 absl::Status CheckNumber(const char* field, double value, bool positive) {
   if (std::isfinite(value) && (positive ? value > 0 : value >= 0)) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("step_begin.", field, ": ", value, " is not a ",
                                                  positive ? "positive" : "non-negative",
                                                  " number"));
-}
-
-template <typename T>
-void CountNonFiniteOf(std::span<const T> values, statistics::NonFinite* counts) {
-  kernels::Moments moments;
-  kernels::AddMoments(values.data(), values.size(), 0, &moments);
-  counts->Merge({.nans = moments.nans, .infinities = moments.infinities});
-}
-
-// True for gradients, weights, and what the run declared.
-bool IsParameterKind(const RunDeclaration& declaration, v1::TensorKind kind) {
-  switch (kind) {
-    case v1::TENSOR_KIND_GRADIENT:
-    case v1::TENSOR_KIND_WEIGHT:
-      return true;
-    case v1::TENSOR_KIND_UPDATE:
-      return declaration.sends_updates;
-    case v1::TENSOR_KIND_PRECONDITIONER:
-      return declaration.sends_preconditioners;
-    case v1::TENSOR_KIND_GRADIENT_AFTER_UPDATE:
-      return declaration.sends_gradients_after_update;
-    case v1::TENSOR_KIND_REDUCED_GRADIENT:
-      return declaration.sends_reduced_gradients;
-    default:
-      return false;
-  }
-}
-
-template <typename Accumulator>
-void AddTo(const Elements& elements, size_t offset, Accumulator* accumulator) {
-  if (elements.is_double) {
-    accumulator->Add(elements.doubles, offset);
-  } else {
-    accumulator->Add(elements.floats, offset);
-  }
 }
 
 }  // namespace
@@ -94,10 +38,13 @@ RunSession::~RunSession() {
   if (stream_ != 0) environment_.runs->Close(stream_);
 }
 
-bool RunSession::IsHeavy(const v1::StreamRunRequest& request) const {
-  return request.has_step_end() && step_ &&
-         (step_->has_activations || !declaration_->symmetries.empty() ||
-          declaration_->world_size > 1);
+std::optional<WorkerPool::Length> RunSession::WorkOf(const v1::StreamRunRequest& request) const {
+  if (!request.has_step_end() || !step_) return std::nullopt;
+  if (step_->has_activations || declaration_->has_spectra) return WorkerPool::Length::kLong;
+  if (!declaration_->symmetries.empty() || declaration_->world_size > 1) {
+    return WorkerPool::Length::kShort;
+  }
+  return std::nullopt;
 }
 
 absl::Status RunSession::Receive(const v1::StreamRunRequest& request,
@@ -117,8 +64,8 @@ absl::Status RunSession::Receive(const v1::StreamRunRequest& request,
     case v1::StreamRunRequest::kStepEnd:
       return ReceiveStepEnd(request.step_end(), responses);
     default:
-      return absl::UnimplementedError(
-          "statistics: sums made by the trainer are not served yet");
+      if (!step_) return absl::InvalidArgumentError("statistics: no step is open");
+      return step_->intake.AddStatistics(request.statistics());
   }
 }
 
@@ -174,15 +121,12 @@ absl::Status RunSession::ReceiveStepBegin(const v1::StepBegin& begin) {
   if (begin.microbatch_size() == 0) {
     return absl::InvalidArgumentError("step_begin.microbatch_size: must be at least 1");
   }
-  Step step;
-  step.number = begin.step();
-  step.microbatches = std::max(begin.microbatches(), 1u);
-  step.loss_scale = begin.loss_scale() == 0 ? 1 : begin.loss_scale();
-  StepSettings& settings = step.rank.settings;
+  StepSettings settings;
   settings.context = {.step = begin.step(),
                       .learning_rate = begin.learning_rate(),
                       .weight_decay = begin.weight_decay()};
   if (begin.has_loss()) settings.loss = begin.loss();
+  settings.microbatches = std::max(begin.microbatches(), 1u);
   settings.microbatch_size = static_cast<double>(begin.microbatch_size());
   settings.reduced_batch_size = static_cast<double>(begin.reduced_batch_size());
   for (const v1::GroupStep& group : begin.groups()) {
@@ -198,42 +142,13 @@ absl::Status RunSession::ReceiveStepBegin(const v1::StepBegin& begin) {
     settings.groups[group.group()] = {.learning_rate = group.learning_rate(),
                                       .weight_decay = group.weight_decay()};
   }
-  step.rank.parameters.resize(declaration_->parameters.size());
-  step.rank.memory = std::make_shared<Reservation>(environment_.admission);
-  step.types.resize(declaration_->parameters.size());
-  step.layers.resize(declaration_->layers.size());
-  step_ = std::move(step);
+  const double loss_scale = begin.loss_scale() == 0 ? 1 : begin.loss_scale();
+  step_.emplace(Step{.number = begin.step(),
+                     .microbatches = std::max(begin.microbatches(), 1u),
+                     .intake = StepIntake(*declaration_, environment_.limits,
+                                          environment_.admission, std::move(settings), loss_scale),
+                     .layers = std::vector<LayerStep>(declaration_->layers.size())});
   return absl::OkStatus();
-}
-
-absl::Status RunSession::TakeMemory(uint64_t bytes) {
-  Reservation& memory = *step_->rank.memory;
-  if (bytes > environment_.limits.max_stream_bytes - memory.bytes()) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("chunk: the open step needs more than max_stream_bytes = ",
-                     environment_.limits.max_stream_bytes, " bytes"));
-  }
-  if (memory.Take(bytes)) return absl::OkStatus();
-  return absl::ResourceExhaustedError(
-      absl::StrCat("chunk: all streams together need more than max_memory_bytes = ",
-                   environment_.admission->max_bytes(), " bytes"));
-}
-
-absl::StatusOr<size_t> RunSession::ParameterOf(const v1::TensorChunk& chunk) const {
-  const auto found = declaration_->parameter_of_id.find(chunk.tensor_id());
-  if (found == declaration_->parameter_of_id.end()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("chunk.tensor_id: ", chunk.tensor_id(), " is no declared parameter"));
-  }
-  const DeclaredParameter& parameter = declaration_->parameters[found->second];
-  const std::vector<uint64_t>& shape = parameter.shard.shape;
-  if (chunk.shape_size() > 0 &&
-      !std::equal(chunk.shape().begin(), chunk.shape().end(), shape.begin(), shape.end())) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("chunk.shape: [", absl::StrJoin(chunk.shape(), ","), "] for '", parameter.name,
-                     "', declared as [", absl::StrJoin(shape, ","), "]"));
-  }
-  return found->second;
 }
 
 absl::Status RunSession::ReceiveChunk(const v1::TensorChunk& chunk) {
@@ -243,121 +158,17 @@ absl::Status RunSession::ReceiveChunk(const v1::TensorChunk& chunk) {
                                                      " bytes, the limit max_chunk_bytes is ",
                                                      environment_.limits.max_chunk_bytes));
   }
-  absl::StatusOr<Elements> elements = decoder_.Decode(chunk.data_type(), chunk.data());
+  absl::StatusOr<Elements> elements = Decode(chunk.data_type(), chunk.data());
   if (!elements.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("chunk.", elements.status().message()));
   }
-  if (elements->size() == 0) return absl::InvalidArgumentError("chunk.data: must not be empty");
+  if (elements->count == 0) return absl::InvalidArgumentError("chunk.data: must not be empty");
   ++environment_.counters->chunks;
   if (chunk.kind() == v1::TENSOR_KIND_ACTIVATION ||
       chunk.kind() == v1::TENSOR_KIND_ACTIVATION_GRADIENT) {
     return ReceiveActivations(chunk, *elements);
   }
-  if (!IsParameterKind(*declaration_, chunk.kind())) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "chunk.kind: ",
-        v1::TensorKind_IsValid(chunk.kind()) ? v1::TensorKind_Name(chunk.kind())
-                                             : absl::StrCat(static_cast<int>(chunk.kind())),
-        " is none of GRADIENT, WEIGHT, ACTIVATION, ACTIVATION_GRADIENT and "
-        "run_spec.parameter_kinds"));
-  }
-  const absl::StatusOr<size_t> parameter = ParameterOf(chunk);
-  if (!parameter.ok()) return parameter.status();
-  const std::string& name = declaration_->parameters[*parameter].name;
-  v1::DataType* type = &step_->types[*parameter][static_cast<size_t>(chunk.kind())];
-  if (absl::Status status = CheckType(name, chunk, type); !status.ok()) return status;
-  if (chunk.kind() == v1::TENSOR_KIND_GRADIENT) {
-    return ReceiveGradient(chunk, *parameter, *elements);
-  }
-  return ReceiveTensor(chunk, *parameter, *elements);
-}
-
-absl::Status RunSession::ReceiveGradient(const v1::TensorChunk& chunk, size_t index,
-                                         const Elements& elements) {
-  const DeclaredParameter& parameter = declaration_->parameters[index];
-  auto& gradient = step_->rank.parameters[index].gradient;
-  const uint32_t microbatches = step_->microbatches;
-  if (!gradient) {
-    // The ranks' sum vectors are added, unless the trainer sends what they come to.
-    const bool is_merged = declaration_->world_size > 1 && !declaration_->gradients_are_reduced &&
-                           !declaration_->sends_reduced_gradients;
-    const bool keep_sum = TensorsToKeep(*declaration_, parameter).gradient || is_merged;
-    const bool has_vector = keep_sum || microbatches > 1;
-    if (absl::Status status =
-            TakeMemory(has_vector ? parameter.shard_elements * sizeof(double) : 0);
-        !status.ok()) {
-      return status;
-    }
-    gradient.emplace(parameter.shard_elements, microbatches, keep_sum, 1 / step_->loss_scale);
-  }
-  if (chunk.microbatch() >= microbatches || gradient->complete()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "chunk.microbatch: ", chunk.microbatch(), " of '", parameter.name, "', the step has ",
-        microbatches, gradient->complete() ? " and all were sent" : ""));
-  }
-  if (chunk.microbatch() != gradient->microbatch() || chunk.offset() != gradient->next_element()) {
-    return OutOfOrder(parameter.name, chunk, gradient->microbatch(), gradient->next_element());
-  }
-  if (absl::Status status =
-          CheckSize(parameter.name, chunk.offset(), elements.size(), parameter.shard_elements);
-      !status.ok()) {
-    return status;
-  }
-  AddTo(elements, chunk.offset(), &*gradient);
-  return absl::OkStatus();
-}
-
-absl::Status RunSession::ReceiveTensor(const v1::TensorChunk& chunk, size_t index,
-                                       const Elements& elements) {
-  const DeclaredParameter& parameter = declaration_->parameters[index];
-  const KeptTensors keep = TensorsToKeep(*declaration_, parameter);
-  ParameterPart& part = step_->rank.parameters[index];
-  std::optional<statistics::TensorAccumulator>* tensor = nullptr;
-  bool keep_values = true;
-  double factor = 1;
-  switch (chunk.kind()) {
-    case v1::TENSOR_KIND_WEIGHT:
-      tensor = &part.weight;
-      keep_values = keep.weight;
-      break;
-    case v1::TENSOR_KIND_UPDATE:
-      tensor = &part.update;
-      break;
-    case v1::TENSOR_KIND_PRECONDITIONER:
-      tensor = &part.preconditioner;
-      break;
-    case v1::TENSOR_KIND_GRADIENT_AFTER_UPDATE:
-      tensor = &part.gradient_after_update;
-      factor = 1 / step_->loss_scale;
-      break;
-    default:
-      tensor = &part.reduced_gradient;
-      keep_values = keep.gradient;
-      factor = 1 / step_->loss_scale;
-  }
-  if (!*tensor) {
-    // A layer's analysis works on copies of its weights: as they are, transposed and scaled.
-    const bool is_aligned = chunk.kind() == v1::TENSOR_KIND_WEIGHT && parameter.in_alignment;
-    const uint64_t copies = (keep_values ? 1u : 0u) + (is_aligned ? 3u : 0u);
-    if (absl::Status status = TakeMemory(copies * parameter.shard_elements * sizeof(double));
-        !status.ok()) {
-      return status;
-    }
-    tensor->emplace(parameter.shard_elements, keep_values, factor);
-  }
-  if (chunk.microbatch() != 0) {
-    return absl::InvalidArgumentError("chunk.microbatch: must be 0 except for gradients");
-  }
-  if ((*tensor)->complete() || chunk.offset() != (*tensor)->next_element()) {
-    return OutOfOrder(parameter.name, chunk, 0, (*tensor)->next_element());
-  }
-  if (absl::Status status =
-          CheckSize(parameter.name, chunk.offset(), elements.size(), parameter.shard_elements);
-      !status.ok()) {
-    return status;
-  }
-  AddTo(elements, chunk.offset(), &**tensor);
-  return absl::OkStatus();
+  return step_->intake.AddTensor(chunk, *elements);
 }
 
 absl::Status RunSession::ReceiveActivations(const v1::TensorChunk& chunk,
@@ -423,7 +234,7 @@ absl::Status RunSession::ReceiveActivations(const v1::TensorChunk& chunk,
               : metrics::PreparationBytes(rows - samples, layer.width, declaration_->similarity);
       bytes += metrics::PreparationBytes(rows, layer.width, declaration_->similarity) - taken;
     }
-    if (absl::Status status = TakeMemory(bytes); !status.ok()) {
+    if (absl::Status status = step_->intake.TakeMemory(bytes); !status.ok()) {
       return status;
     }
     activations.batch_rows.push_back(samples);
@@ -434,20 +245,16 @@ absl::Status RunSession::ReceiveActivations(const v1::TensorChunk& chunk,
                                                    activations.batch_rows.back()));
   }
   const size_t batch_elements = activations.batch_rows.back() * layer.width;
-  if (absl::Status status = CheckSize(layer.name, chunk.offset(), elements.size(), batch_elements);
+  if (absl::Status status = CheckSize(layer.name, chunk.offset(), elements.count, batch_elements);
       !status.ok()) {
     return status;
   }
-  const auto add = [&](auto values) {
-    CountNonFiniteOf(values, &activations.non_finite);
-    activations.values.insert(activations.values.end(), values.begin(), values.end());
-  };
-  if (elements.is_double) {
-    add(elements.doubles);
-  } else {
-    add(elements.floats);
-  }
-  state.next_element += elements.size();
+  const size_t end = activations.values.size();
+  activations.values.resize(end + elements.count);
+  kernels::Moments moments;
+  kernels::AddMomentsAndSet(elements, 0, 1, &moments, activations.values.data() + end);
+  activations.non_finite.Merge({.nans = moments.nans, .infinities = moments.infinities});
+  state.next_element += elements.count;
   if (state.next_element == batch_elements) {
     state.next_element = 0;
     activations.complete = activations.batch_rows.size() == batches;
@@ -469,14 +276,16 @@ absl::Status RunSession::ReceiveStepEnd(const v1::StepEnd& end,
   AnalyzeRepresentations(figures.get(), responses);
   CountUndefined(*figures, environment_.counters);
   last_step_ = end.step();
-  RankStep rank = std::move(step_->rank);
+  RankStep rank = step_->intake.TakeRank();
+  const uint64_t memory_bytes = run_memory_.bytes() + rank.memory->bytes();
   step_.reset();
   const bool is_reported = steps_++ % declaration_->report_every_steps == 0;
   // Later than now it runs on another thread, so it takes along all that it needs.
   const auto complete = [environment = environment_, stream = stream_, step = end.step(), figures,
-                         non_finite = non_finite_, is_reported](const RunFigures& run_figures) {
+                         non_finite = non_finite_, is_reported,
+                         memory_bytes](const RunFigures& run_figures) {
     std::vector<v1::StreamRunResponse> answers;
-    environment.runs->Publish(stream, step, figures, run_figures, non_finite);
+    environment.runs->Publish(stream, step, figures, run_figures, non_finite, memory_bytes);
     ++environment.counters->steps;
     if (is_reported) {
       v1::StepReport* report = answers.emplace_back().mutable_step_report();
@@ -512,10 +321,11 @@ void RunSession::CountNonFinite(std::vector<v1::StreamRunResponse>* responses) {
                              found.infinities, " infinite elements.")},
                step_->number));
   };
-  for (size_t i = 0; i < step_->rank.parameters.size(); ++i) {
-    const ParameterPart& part = step_->rank.parameters[i];
+  for (size_t i = 0; i < step_->intake.rank().parameters.size(); ++i) {
+    const ParameterPart& part = step_->intake.rank().parameters[i];
     const std::string& name = declaration_->parameters[i].name;
     if (part.gradient) count(name, "gradients", part.gradient->non_finite());
+    if (part.sums) count(name, "tensors behind the sums", part.sums->non_finite);
     for (const auto& [what, tensor] :
          {std::pair{"weights", &part.weight}, std::pair{"updates", &part.update},
           std::pair{"preconditioners", &part.preconditioner},
@@ -554,7 +364,7 @@ void RunSession::AnalyzeRepresentations(Figures* figures,
   std::vector<TensorElements> weights(declaration_->parameters.size());
   for (size_t i = 0; i < weights.size(); ++i) {
     // A shard is not a layer's weight.
-    const auto& weight = step_->rank.parameters[i].weight;
+    const auto& weight = step_->intake.rank().parameters[i].weight;
     const DeclaredParameter& parameter = declaration_->parameters[i];
     if (!parameter.in_alignment || parameter.shard_elements != parameter.elements || !weight ||
         !weight->complete()) {

@@ -1,7 +1,6 @@
 #ifndef THERMOGRAD_SERVICE_RUN_SESSION_H_
 #define THERMOGRAD_SERVICE_RUN_SESSION_H_
 
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -21,6 +20,8 @@
 #include "service/run_registry.h"
 #include "service/service_counters.h"
 #include "service/step.h"
+#include "service/step_intake.h"
+#include "service/worker_pool.h"
 #include "thermograd/v1/training_analysis_service.pb.h"
 
 namespace thermograd::service {
@@ -51,14 +52,13 @@ class RunSession {
   absl::Status Receive(const v1::StreamRunRequest& request,
                        std::vector<v1::StreamRunResponse>* responses);
 
-  /// True if Receive(request) may take long: the end of a step with more than gradient sums.
-  bool IsHeavy(const v1::StreamRunRequest& request) const;
+  /// How long Receive(request) may take, if it is for a worker: the end of a step with more than
+  /// gradient sums.
+  std::optional<WorkerPool::Length> WorkOf(const v1::StreamRunRequest& request) const;
 
   bool step_open() const { return step_.has_value(); }
 
  private:
-  /// Element types of the tensors of one parameter, by TensorKind.
-  using DataTypes = std::array<v1::DataType, v1::TensorKind_ARRAYSIZE>;
   struct LayerTensor {
     std::optional<LayerActivations> received;
     size_t next_element = 0;  // of the microbatch that is being received
@@ -71,9 +71,7 @@ class RunSession {
   struct Step {
     uint64_t number = 0;
     uint32_t microbatches = 1;
-    double loss_scale = 1;
-    RankStep rank;
-    std::vector<DataTypes> types;  // by parameter
+    StepIntake intake;
     std::vector<LayerStep> layers;
     bool has_activations = false;
   };
@@ -82,15 +80,9 @@ class RunSession {
                               std::vector<v1::StreamRunResponse>* responses);
   absl::Status ReceiveStepBegin(const v1::StepBegin& begin);
   absl::Status ReceiveChunk(const v1::TensorChunk& chunk);
-  absl::Status ReceiveGradient(const v1::TensorChunk& chunk, size_t index,
-                               const Elements& elements);
-  absl::Status ReceiveTensor(const v1::TensorChunk& chunk, size_t index, const Elements& elements);
   absl::Status ReceiveActivations(const v1::TensorChunk& chunk, const Elements& elements);
   absl::Status ReceiveStepEnd(const v1::StepEnd& end,
                               std::vector<v1::StreamRunResponse>* responses);
-
-  absl::StatusOr<size_t> ParameterOf(const v1::TensorChunk& chunk) const;
-  absl::Status TakeMemory(uint64_t bytes);
 
   void AnalyzeRepresentations(metrics::Figures* figures,
                               std::vector<v1::StreamRunResponse>* responses);
@@ -107,7 +99,6 @@ class RunSession {
   std::optional<uint64_t> last_step_;
   uint64_t steps_ = 0;
   std::optional<Step> step_;
-  Decoder decoder_;
   std::optional<RepresentationAnalysis> representations_;
   std::map<std::string, statistics::NonFinite> non_finite_;
 };

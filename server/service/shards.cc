@@ -4,6 +4,8 @@
 #include <map>
 #include <utility>
 
+#include "service/step_reduction.h"
+
 namespace thermograd::service {
 namespace {
 
@@ -42,8 +44,6 @@ bool IsCovered(const Ranks& ranks, size_t parameter) {
   return elements == ranks[0]->parameters[parameter].elements;
 }
 
-using PartTensor = std::optional<statistics::TensorAccumulator> ParameterPart::*;
-
 // Why a tensor of one shard cannot be used, if so.
 std::optional<Undefined> UndefinedOf(const std::optional<statistics::TensorAccumulator>& tensor) {
   if (!tensor || !tensor->complete()) return Undefined::kMissingTensor;
@@ -51,11 +51,56 @@ std::optional<Undefined> UndefinedOf(const std::optional<statistics::TensorAccum
   return std::nullopt;
 }
 
-// A tensor that is the same on all ranks that hold a shard.
-struct Whole {
-  std::optional<Undefined> undefined;
-  double squared_norm = 0;
-  std::vector<double> values;
+TensorElements TakeElements(std::optional<statistics::TensorAccumulator>* tensor) {
+  TensorElements elements;
+  elements.undefined = UndefinedOf(*tensor);
+  if (!elements.undefined) elements.values = (*tensor)->TakeValues();
+  return elements;
+}
+
+// The sums that a trainer made of one shard, if they are of all of it and finite.
+const ParameterSums* UsableSums(const ParameterPart& part, size_t shard_elements) {
+  return part.sums && part.sums->elements == shard_elements && !part.sums->non_finite.any()
+             ? &*part.sums
+             : nullptr;
+}
+
+// Whether a rank's gradients of one shard can be used.
+std::optional<Undefined> UndefinedGradient(const ParameterPart& part, size_t shard_elements) {
+  if (part.gradient) {
+    if (!part.gradient->complete()) return Undefined::kMissingTensor;
+    if (part.gradient->non_finite().any()) return Undefined::kNonFiniteInput;
+    return std::nullopt;
+  }
+  if (part.sums && part.sums->non_finite.any()) return Undefined::kNonFiniteInput;
+  if (!part.sums || !part.sums->gradient_sum_squared_norm ||
+      part.sums->elements != shard_elements) {
+    return Undefined::kMissingTensor;
+  }
+  return std::nullopt;
+}
+
+// Sums of the microbatches of one rank that made them itself; |g|^2 is that of their mean.
+std::optional<statistics::GradientSums> SumsOf(const ParameterSums& sums, uint64_t microbatches) {
+  const auto n = static_cast<double>(microbatches);
+  statistics::GradientSums result{.microbatches = microbatches,
+                                  .sum_squared_norm = *sums.gradient_sum_squared_norm,
+                                  .applied_squared_norm = 0,
+                                  .applied_microbatches = n};
+  if (sums.gradient_squared_norm_of_sum) {
+    result.applied_squared_norm = *sums.gradient_squared_norm_of_sum / (n * n);
+  } else if (microbatches == 1) {
+    result.applied_squared_norm = result.sum_squared_norm;
+  } else {
+    return std::nullopt;
+  }
+  return result;
+}
+
+// What one shard of a parameter contributes.
+struct ShardStep {
+  MergedParameter sums;
+  ParameterElements elements;
 };
 
 class Merger {
@@ -64,116 +109,168 @@ class Merger {
 
   void Merge(size_t parameter, MergedParameter* merged, ParameterElements* elements) {
     const DeclaredParameter& declared = ranks_[0]->parameters[parameter];
-    holders_ = Holders(ranks_, parameter);
-    MergeGradients(parameter, declared, merged, &elements->gradient);
-
-    Whole weight = Join(parameter, declared, &ParameterPart::weight);
-    if (!weight.undefined) merged->weight_squared_norm = weight.squared_norm;
-    elements->weight = {weight.undefined, std::move(weight.values)};
-    for (const auto& [part, tensor] :
-         {std::pair{&ParameterPart::update, &elements->update},
-          std::pair{&ParameterPart::preconditioner, &elements->preconditioner},
-          std::pair{&ParameterPart::gradient_after_update, &elements->gradient_after_update}}) {
-      Whole whole = Join(parameter, declared, part);
-      *tensor = {whole.undefined, std::move(whole.values)};
+    bool is_first = true;
+    for (const auto& [shard, ranks] : Holders(ranks_, parameter)) {
+      ShardStep step = MergeShard(parameter, ranks);
+      Add(step.sums, is_first, merged);
+      if (declared.in_symmetry) Place(shard, declared, is_first, &step.elements, elements);
+      is_first = false;
     }
+    if (merged->undefined) elements->gradient = {merged->undefined, {}};
   }
 
  private:
-  Whole Join(size_t parameter, const DeclaredParameter& declared, PartTensor member) const {
-    Whole whole;
-    for (const auto& [shard, ranks] : holders_) {
-      auto& tensor = steps_[ranks[0]].parameters[parameter].*member;
-      if (const auto undefined = UndefinedOf(tensor)) {
-        whole.undefined = undefined;
-        whole.values.clear();
-        return whole;
-      }
-      whole.squared_norm += tensor->SquaredNorm();
-      Place(shard, declared, tensor->TakeValues(), &whole.values);
+  using PartTensor = std::optional<statistics::TensorAccumulator> ParameterPart::*;
+
+  ShardStep MergeShard(size_t parameter, const std::vector<size_t>& ranks) {
+    ParameterPart& part = steps_[ranks[0]].parameters[parameter];
+    ShardStep shard;
+    shard.sums.undefined = MergeGradients(parameter, ranks, &shard);
+    if (shard.sums.undefined) shard.elements.gradient = {shard.sums.undefined, {}};
+    if (!UndefinedOf(part.weight)) shard.sums.weight_squared_norm = part.weight->SquaredNorm();
+    shard.elements.weight = TakeElements(&part.weight);
+    shard.elements.update = TakeElements(&part.update);
+    shard.elements.preconditioner = TakeElements(&part.preconditioner);
+    shard.elements.gradient_after_update = TakeElements(&part.gradient_after_update);
+    ReduceParameter(shard.elements, &shard.sums);
+    if (const ParameterSums* sums = UsableSums(part, ShardElements(parameter, ranks[0]))) {
+      const auto fill = [](const std::optional<double>& sum, std::optional<double>* out) {
+        if (!*out) *out = sum;
+      };
+      fill(sums->weight_squared_norm, &shard.sums.weight_squared_norm);
+      fill(sums->update_squared_norm, &shard.sums.update_squared_norm);
+      fill(sums->gradient_dot_update, &shard.sums.gradient_dot_update);
+      fill(sums->preconditioned_squared_norm, &shard.sums.preconditioned_squared_norm);
+      fill(sums->gradient_after_update_dot_update, &shard.sums.gradient_after_update_dot_update);
     }
-    return whole;
+    return shard;
   }
 
-  static void Place(const Shard& shard, const DeclaredParameter& declared,
-                    std::vector<double> values, std::vector<double>* whole) {
-    if (values.empty()) return;
-    if (values.size() == declared.elements) {
-      *whole = std::move(values);
+  // Joins the gradients of the ranks that hold one shard; if it cannot, says why.
+  std::optional<Undefined> MergeGradients(size_t parameter, const std::vector<size_t>& ranks,
+                                          ShardStep* shard) {
+    const size_t shard_elements = ShardElements(parameter, ranks[0]);
+    for (const size_t rank : ranks) {
+      if (const auto undefined =
+              UndefinedGradient(steps_[rank].parameters[parameter], shard_elements)) {
+        return undefined;
+      }
+    }
+    ParameterPart& part = steps_[ranks[0]].parameters[parameter];
+    // The same on all ranks, which count once.
+    const bool is_reduced = ranks_[0]->gradients_are_reduced || ranks.size() == 1;
+    if (ranks_[0]->sends_reduced_gradients) {
+      // The sum vectors of the ranks need not be kept, let alone added.
+      statistics::GradientSums& sums = shard->sums.sums;
+      for (const size_t rank : ranks) {
+        const ParameterPart& other = steps_[rank].parameters[parameter];
+        if (other.gradient) {
+          const statistics::GradientSums of_rank = other.gradient->Sums();
+          sums.microbatches += of_rank.microbatches;
+          sums.sum_squared_norm += of_rank.sum_squared_norm;
+        } else {
+          sums.microbatches += steps_[rank].settings.microbatches;
+          sums.sum_squared_norm += *other.sums->gradient_sum_squared_norm;
+        }
+        if (is_reduced) break;
+      }
+      if (part.reduced_gradient) {
+        shard->elements.gradient.undefined = UndefinedOf(part.reduced_gradient);
+        if (shard->elements.gradient.undefined) return shard->elements.gradient.undefined;
+        sums.applied_squared_norm = part.reduced_gradient->SquaredNorm();
+        shard->elements.gradient.values = part.reduced_gradient->TakeValues();
+      } else if (const ParameterSums* own = UsableSums(part, shard_elements);
+                 own != nullptr && own->reduced_gradient_squared_norm) {
+        sums.applied_squared_norm = *own->reduced_gradient_squared_norm;
+      } else {
+        return Undefined::kMissingTensor;
+      }
+      const StepSettings& settings = steps_[0].settings;
+      sums.applied_microbatches = settings.reduced_batch_size > 0
+                                      ? settings.reduced_batch_size / settings.microbatch_size
+                                      : static_cast<double>(sums.microbatches);
+      return std::nullopt;
+    }
+    if (part.gradient) {
+      for (size_t i = 1; i < ranks.size() && !is_reduced; ++i) {
+        const ParameterPart& other = steps_[ranks[i]].parameters[parameter];
+        // The norm of a common mean does not follow from norms.
+        if (!other.gradient) return Undefined::kMissingTensor;
+        part.gradient->MergeMicrobatches(*other.gradient);
+      }
+      shard->sums.sums = part.gradient->Sums();
+      shard->elements.gradient = {std::nullopt, part.gradient->Mean()};
+      return std::nullopt;
+    }
+    if (!is_reduced) return Undefined::kMissingTensor;
+    const auto sums = SumsOf(*part.sums, steps_[ranks[0]].settings.microbatches);
+    if (!sums) return Undefined::kMissingTensor;
+    shard->sums.sums = *sums;
+    return std::nullopt;
+  }
+
+  size_t ShardElements(size_t parameter, size_t rank) const {
+    return ranks_[rank]->parameters[parameter].shard_elements;
+  }
+
+  static void Add(const MergedParameter& shard, bool is_first, MergedParameter* merged) {
+    if (is_first) {
+      *merged = shard;
       return;
     }
-    whole->resize(declared.elements);
-    Scatter(shard, values, declared.shape, *whole);
+    if (!merged->undefined) merged->undefined = shard.undefined;
+    if (!merged->undefined && merged->sums.microbatches != shard.sums.microbatches) {
+      // Shards of different batches have no common gradient.
+      merged->undefined = Undefined::kIncompleteShards;
+    }
+    merged->sums.MergeParameters(shard.sums);
+    for (const auto member :
+         {&MergedParameter::weight_squared_norm, &MergedParameter::update_squared_norm,
+          &MergedParameter::gradient_dot_update, &MergedParameter::preconditioned_squared_norm,
+          &MergedParameter::gradient_after_update_dot_update}) {
+      std::optional<double>& sum = merged->*member;
+      const std::optional<double>& part = shard.*member;
+      sum = sum && part ? std::optional(*sum + *part) : std::nullopt;
+    }
   }
 
-  void MergeGradients(size_t parameter, const DeclaredParameter& declared, MergedParameter* merged,
-                      TensorElements* mean) {
-    const bool is_reduced = ranks_[0]->gradients_are_reduced;
-    bool is_first = true;
-    mean->undefined.reset();
-    for (const auto& [shard, ranks] : holders_) {
-      for (const size_t rank : ranks) {
-        const auto& gradient = steps_[rank].parameters[parameter].gradient;
-        if (!gradient || !gradient->complete()) {
-          merged->undefined = Undefined::kMissingTensor;
-        } else if (gradient->non_finite().any()) {
-          merged->undefined = Undefined::kNonFiniteInput;
-        }
-        if (merged->undefined) {
-          *mean = {merged->undefined, {}};
-          return;
-        }
-      }
-      statistics::GradientSums sums;
-      std::vector<double> values;
-      statistics::GradientAccumulator& first = *steps_[ranks[0]].parameters[parameter].gradient;
-      if (ranks_[0]->sends_reduced_gradients) {
-        // The sum vectors of the ranks need not be kept, let alone added.
-        auto& reduced = steps_[ranks[0]].parameters[parameter].reduced_gradient;
-        if (const auto undefined = UndefinedOf(reduced)) {
-          merged->undefined = undefined;
-          *mean = {undefined, {}};
-          return;
-        }
-        sums = first.Sums();
-        for (size_t i = 1; i < ranks.size() && !is_reduced; ++i) {
-          const statistics::GradientSums other =
-              steps_[ranks[i]].parameters[parameter].gradient->Sums();
-          sums.sum_squared_norm += other.sum_squared_norm;
-          sums.microbatches += other.microbatches;
-        }
-        const StepSettings& settings = steps_[0].settings;
-        sums.applied_squared_norm = reduced->SquaredNorm();
-        sums.applied_microbatches = settings.reduced_batch_size > 0
-                                        ? settings.reduced_batch_size / settings.microbatch_size
-                                        : static_cast<double>(sums.microbatches);
-        values = reduced->TakeValues();
+  static void Place(const Shard& shard, const DeclaredParameter& declared, bool is_first,
+                    ParameterElements* part, ParameterElements* whole) {
+    for (const auto member :
+         {&ParameterElements::gradient, &ParameterElements::weight, &ParameterElements::update}) {
+      TensorElements& from = part->*member;
+      TensorElements& to = whole->*member;
+      if (is_first) to.undefined.reset();
+      if (from.undefined && !to.undefined) to = {from.undefined, {}};
+      // Sums came in its place.
+      if (!from.undefined && from.values.empty()) to.undefined = Undefined::kMissingTensor;
+      if (to.undefined) continue;
+      if (from.values.size() == declared.elements) {
+        to.values = std::move(from.values);
       } else {
-        for (size_t i = 1; i < ranks.size() && !is_reduced; ++i) {
-          first.MergeMicrobatches(*steps_[ranks[i]].parameters[parameter].gradient);
-        }
-        sums = first.Sums();
-        values = first.Mean();
+        to.values.resize(declared.elements);
+        Scatter(shard, from.values, declared.shape, to.values);
       }
-      if (is_first) {
-        merged->sums = sums;
-      } else if (merged->sums.microbatches != sums.microbatches) {
-        // Shards of different batches have no common gradient.
-        merged->undefined = Undefined::kIncompleteShards;
-        *mean = {merged->undefined, {}};
-        return;
-      } else {
-        merged->sums.MergeParameters(sums);
-      }
-      is_first = false;
-      Place(shard, declared, std::move(values), &mean->values);
     }
   }
 
   const Ranks& ranks_;
   std::span<RankStep> steps_;
-  std::map<Shard, std::vector<size_t>> holders_;
 };
+
+// Whether what one rank knows of a symmetry holds for all: it has all of the members, and their
+// gradient is the step's.
+bool SpeaksForAll(const Ranks& ranks, const DeclaredSymmetry& symmetry) {
+  if (ranks.size() == 1) return true;
+  const RunDeclaration& run = *ranks[0];
+  bool is_whole = run.gradients_are_reduced || run.sends_reduced_gradients;
+  for (const auto* side : {&symmetry.first, &symmetry.second}) {
+    for (const SymmetryMember& member : *side) {
+      is_whole = is_whole && run.parameters[member.parameter].replicas == ranks.size();
+    }
+  }
+  return is_whole;
+}
 
 }  // namespace
 
@@ -228,6 +325,14 @@ MergedStep MergeRanks(const Ranks& ranks, const std::vector<bool>& covered,
       merged.parameters[p].undefined = Undefined::kIncompleteShards;
       merged.elements[p].gradient.undefined = Undefined::kIncompleteShards;
       merged.elements[p].weight.undefined = Undefined::kIncompleteShards;
+    }
+  }
+  merged.symmetries = ReduceSymmetries(*ranks[0], merged.elements);
+  for (auto& [symmetry, reduced] : steps[0].symmetries) {
+    if (SpeaksForAll(ranks, ranks[0]->symmetries[symmetry])) {
+      merged.symmetries[symmetry] = std::move(reduced);
+    } else {
+      merged.symmetries[symmetry].undefined = Undefined::kIncompleteShards;
     }
   }
   return merged;

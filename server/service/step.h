@@ -12,6 +12,7 @@
 #include "metrics/figure.h"
 #include "service/admission.h"
 #include "statistics/gradient.h"
+#include "statistics/symmetry.h"
 #include "statistics/tensor.h"
 
 // A step on its way through the service: what each rank brings, what the ranks' parts make
@@ -36,6 +37,8 @@ struct GroupSettings {
 struct StepSettings {
   StepContext context;
   std::optional<double> loss;
+  /// n, of this rank.
+  uint64_t microbatches = 1;
   /// b.
   double microbatch_size = 0;
   /// Samples of the reduced gradient; 0: all microbatches of all ranks.
@@ -43,8 +46,24 @@ struct StepSettings {
   std::map<std::string, GroupSettings> groups;
 };
 
-/// What one rank brings of one parameter: tensors of its shard, complete or not.
+/// Sums over one parameter's tensors that the trainer made (v1.ParameterStatistics), without the
+/// loss scale. Those of tensors that it did not have are absent.
+struct ParameterSums {
+  uint64_t elements = 0;
+  statistics::NonFinite non_finite;
+  std::optional<double> gradient_sum_squared_norm;
+  std::optional<double> gradient_squared_norm_of_sum;
+  std::optional<double> reduced_gradient_squared_norm;
+  std::optional<double> weight_squared_norm;
+  std::optional<double> update_squared_norm;
+  std::optional<double> gradient_dot_update;
+  std::optional<double> preconditioned_squared_norm;
+  std::optional<double> gradient_after_update_dot_update;
+};
+
+/// What one rank brings of one parameter: tensors of its shard, complete or not, or sums.
 struct ParameterPart {
+  std::optional<ParameterSums> sums;
   std::optional<statistics::GradientAccumulator> gradient;
   std::optional<statistics::TensorAccumulator> weight;
   std::optional<statistics::TensorAccumulator> update;
@@ -53,22 +72,35 @@ struct ParameterPart {
   std::optional<statistics::TensorAccumulator> reduced_gradient;
 };
 
+/// One symmetry in one step: sums over its members.
+struct SymmetryStep {
+  /// Why there are none.
+  std::optional<metrics::Undefined> undefined;
+  /// Of a symmetry with a quadratic charge.
+  statistics::SymmetrySums sums;
+  /// Of a translation.
+  statistics::TranslationSums translation;
+};
+
 /// What one rank brings of one step.
 struct RankStep {
   StepSettings settings;
   /// One entry a declared parameter.
   std::vector<ParameterPart> parameters;
+  /// By index into RunDeclaration::symmetries: those that the trainer reduced itself.
+  std::map<size_t, SymmetryStep> symmetries;
   /// Holds the memory of the tensors.
   std::shared_ptr<Reservation> memory;
 };
 
-/// One tensor of one parameter, whole, or why it cannot be used.
+/// One tensor of one parameter, or why it cannot be used.
 struct TensorElements {
   std::optional<metrics::Undefined> undefined = metrics::Undefined::kMissingTensor;
   std::vector<double> values;
 };
 
-/// The tensors of one parameter, whole; values are kept only where they are looked into.
+/// The tensors of one parameter, or of a shard of it; values are kept only where they are looked
+/// into.
 struct ParameterElements {
   /// The gradient that the step applies: mean over its microbatches, or the reduced gradient.
   TensorElements gradient;
@@ -80,12 +112,20 @@ struct ParameterElements {
   TensorElements gradient_after_update;
 };
 
-/// One parameter over all ranks.
+/// Sums over one parameter of all ranks, or over a shard of it. Those of tensors that are not known
+/// are absent. g is the gradient that the step applies.
 struct MergedParameter {
   /// Why the gradient sums are void.
   std::optional<metrics::Undefined> undefined;
   statistics::GradientSums sums;
   std::optional<double> weight_squared_norm;
+  std::optional<double> update_squared_norm;
+  /// <g, theta' - theta>.
+  std::optional<double> gradient_dot_update;
+  /// g' Lambda g.
+  std::optional<double> preconditioned_squared_norm;
+  /// <g(theta'), theta' - theta>.
+  std::optional<double> gradient_after_update_dot_update;
 };
 
 /// A step over all ranks.
@@ -93,7 +133,10 @@ struct MergedStep {
   StepSettings settings;
   /// One entry each a declared parameter.
   std::vector<MergedParameter> parameters;
+  /// Of members of symmetries; the other entries are void.
   std::vector<ParameterElements> elements;
+  /// One entry a declared symmetry.
+  std::vector<SymmetryStep> symmetries;
 };
 
 /// The activations of one layer, or their gradients.

@@ -21,82 +21,6 @@ struct Overloaded : Cases... {
 template <typename... Cases>
 Overloaded(Cases...) -> Overloaded<Cases...>;
 
-// What of the members' tensors a step brought.
-struct Available {
-  std::optional<Undefined> undefined;
-  bool weights = true;
-  bool updates = true;
-};
-
-Available Look(const DeclaredSymmetry& symmetry, std::span<const ParameterElements> parameters) {
-  Available available;
-  const auto look = [&](const TensorElements& tensor, bool* is_there) {
-    if (tensor.undefined == Undefined::kMissingTensor) {
-      *is_there = false;
-    } else if (tensor.undefined) {
-      available.undefined = tensor.undefined;
-    }
-  };
-  for (const auto* side : {&symmetry.first, &symmetry.second}) {
-    for (const SymmetryMember& member : *side) {
-      const ParameterElements& parameter = parameters[member.parameter];
-      look(parameter.weight, &available.weights);
-      look(parameter.update, &available.updates);
-      if (parameter.gradient.undefined) available.undefined = parameter.gradient.undefined;
-    }
-  }
-  return available;
-}
-
-statistics::ParameterTensors Tensors(const ParameterElements& parameter,
-                                     const Available& available) {
-  statistics::ParameterTensors tensors;
-  tensors.gradient = parameter.gradient.values;
-  if (available.weights) tensors.weight = parameter.weight.values;
-  if (available.updates) tensors.update = parameter.update.values;
-  return tensors;
-}
-
-statistics::SideSums SumMembers(const DeclaredSymmetry& symmetry,
-                                const std::vector<SymmetryMember>& side, const Available& available,
-                                std::span<const ParameterElements> parameters) {
-  const size_t entries = symmetry.instances * symmetry.dimension * symmetry.dimension;
-  statistics::SideSums total;
-  total.gradient_gradient.resize(entries);
-  if (available.weights) {
-    total.weight_weight.resize(entries);
-    total.gradient_weight.resize(entries);
-  }
-  if (available.updates) total.update_update.resize(entries);
-  if (available.updates && available.weights) total.update_weight.resize(entries);
-  for (const SymmetryMember& member : side) {
-    total.Merge(statistics::SumSide(Tensors(parameters[member.parameter], available), member.view,
-                                    {.dimension = symmetry.dimension,
-                                     .instances = symmetry.instances,
-                                     .instance_of_block = member.instance_of_block}));
-  }
-  return total;
-}
-
-statistics::SymmetrySums SumSides(const DeclaredSymmetry& symmetry, const Available& available,
-                                  std::span<const ParameterElements> parameters) {
-  return {.first = SumMembers(symmetry, symmetry.first, available, parameters),
-          .second = SumMembers(symmetry, symmetry.second, available, parameters)};
-}
-
-statistics::TranslationSums SumTranslations(const DeclaredSymmetry& symmetry,
-                                            const Available& available,
-                                            std::span<const ParameterElements> parameters) {
-  statistics::TranslationSums total;
-  for (const SymmetryMember& member : symmetry.first) {
-    const statistics::TranslationSums part =
-        statistics::SumTranslation(Tensors(parameters[member.parameter], available), member.view);
-    total.rows = part.rows;
-    total.Append(part);
-  }
-  return total;
-}
-
 void AppendPermutation(const DeclaredSymmetry& symmetry,
                        std::span<const ParameterElements> parameters, metrics::Figures* figures) {
   statistics::NeuronWeights incoming(symmetry.instances);
@@ -197,46 +121,43 @@ metrics::SymmetryStepContext SymmetryAnalysis::ContextOf(const DeclaredSymmetry&
 }
 
 void SymmetryAnalysis::AddStep(const StepSettings& settings,
+                               std::span<const SymmetryStep> symmetries,
                                std::span<const ParameterElements> parameters,
                                metrics::Figures* figures) {
   for (size_t s = 0; s < symmetries_.size(); ++s) {
-    const DeclaredSymmetry& declared = declaration_.symmetries[s];
-    const metrics::SymmetryStepContext step = ContextOf(declared, settings);
-    const Available available = Look(declared, parameters);
-    std::visit(
-        Overloaded{
-            [&](metrics::QuadraticSymmetry& symmetry) {
-              if (available.undefined) {
-                return symmetry.SkipStep(*available.undefined, figures);
-              }
-              symmetry.AddStep(step, SumSides(declared, available, parameters), figures);
-            },
-            [&](ScaleInvariance& symmetry) {
-              if (available.undefined) {
-                symmetry.charge.SkipStep(*available.undefined, figures);
-                return symmetry.angle.SkipStep(*available.undefined, figures);
-              }
-              const statistics::SymmetrySums sums = SumSides(declared, available, parameters);
-              symmetry.charge.AddStep(step, sums, figures);
-              symmetry.angle.AddStep(step, sums.first, figures);
-            },
-            [&](metrics::LogitTranslation& symmetry) {
-              if (available.undefined) {
-                return symmetry.SkipStep(*available.undefined, figures);
-              }
-              symmetry.AddStep(step, SumTranslations(declared, available, parameters), figures);
-            },
-            [](NeuronPermutation&) {}},
-        symmetries_[s]);
+    const metrics::SymmetryStepContext context = ContextOf(declaration_.symmetries[s], settings);
+    const SymmetryStep& step = symmetries[s];
+    std::visit(Overloaded{[&](metrics::QuadraticSymmetry& symmetry) {
+                            if (step.undefined) return symmetry.SkipStep(*step.undefined, figures);
+                            symmetry.AddStep(context, step.sums, figures);
+                          },
+                          [&](ScaleInvariance& symmetry) {
+                            if (step.undefined) {
+                              symmetry.charge.SkipStep(*step.undefined, figures);
+                              return symmetry.angle.SkipStep(*step.undefined, figures);
+                            }
+                            symmetry.charge.AddStep(context, step.sums, figures);
+                            symmetry.angle.AddStep(context, step.sums.first, figures);
+                          },
+                          [&](metrics::LogitTranslation& symmetry) {
+                            if (step.undefined) return symmetry.SkipStep(*step.undefined, figures);
+                            symmetry.AddStep(context, step.translation, figures);
+                          },
+                          [](NeuronPermutation&) {}},
+               symmetries_[s]);
   }
 
   const bool has_weights =
       std::any_of(parameters.begin(), parameters.end(), [](const ParameterElements& parameter) {
         return parameter.weight.undefined != Undefined::kMissingTensor;
       });
-  if (has_weights && steps_with_weights_++ % declaration_.spectrum_every_steps == 0) {
+  if (has_weights &&
+      (!steps_since_spectra_ || *steps_since_spectra_ + 1 >= declaration_.spectrum_every_steps)) {
+    steps_since_spectra_ = 0;
     spectral_figures_.clear();
     AppendSpectra(parameters, &spectral_figures_);
+  } else if (steps_since_spectra_) {
+    ++*steps_since_spectra_;
   }
   figures->insert(figures->end(), spectral_figures_.begin(), spectral_figures_.end());
 }

@@ -29,9 +29,10 @@ class SymmetryAnalysis {
   /// `declaration` outlives this.
   explicit SymmetryAnalysis(const RunDeclaration& declaration);
 
-  /// Appends the figures of one step. `parameters`: one entry a declared parameter.
-  void AddStep(const StepSettings& settings, std::span<const ParameterElements> parameters,
-               metrics::Figures* figures);
+  /// Appends the figures of one step. `symmetries`: one entry a declared symmetry; `parameters`:
+  /// one entry a declared parameter, for the figures that need whole weights.
+  void AddStep(const StepSettings& settings, std::span<const SymmetryStep> symmetries,
+               std::span<const ParameterElements> parameters, metrics::Figures* figures);
 
  private:
   struct ScaleInvariance {
@@ -50,8 +51,8 @@ class SymmetryAnalysis {
 
   const RunDeclaration& declaration_;
   std::vector<Symmetry> symmetries_;
-  /// Steps with weights of a member so far.
-  uint64_t steps_with_weights_ = 0;
+  /// Since weights were last looked into; absent before that.
+  std::optional<uint64_t> steps_since_spectra_;
   /// Those of the latest step at which they were computed.
   metrics::Figures spectral_figures_;
 };

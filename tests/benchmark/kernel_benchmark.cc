@@ -6,7 +6,6 @@
 #include <cstring>
 #include <vector>
 
-#include "kernels/convert.h"
 #include "kernels/level.h"
 #include "kernels/reduce.h"
 
@@ -46,7 +45,7 @@ void AddMoments(benchmark::State& state) {
   const std::vector<float> elements = Elements(state);
   kernels::Moments moments;
   for (auto _ : state) {
-    kernels::AddMoments(elements.data(), elements.size(), 0, &moments);
+    kernels::AddMoments(kernels::Elements::Of(elements), 0, &moments);
     benchmark::DoNotOptimize(moments);
   }
   Report(state);
@@ -57,22 +56,21 @@ void AddMomentsAndSum(benchmark::State& state) {
   std::vector<double> sum(elements.size());
   kernels::Moments moments;
   for (auto _ : state) {
-    kernels::AddMoments(elements.data(), elements.size(), 0, &moments);
-    kernels::AddTo(elements.data(), elements.size(), sum.data());
+    kernels::AddMomentsAndSum(kernels::Elements::Of(elements), 0, &moments, sum.data());
     benchmark::DoNotOptimize(moments);
     benchmark::ClobberMemory();
   }
   Report(state);
 }
 
-template <void (*Widen)(const uint16_t*, size_t, float*)>
-void WidenHalves(benchmark::State& state) {
+template <kernels::ElementType type>
+void AddMomentsOfHalves(benchmark::State& state) {
   const std::vector<uint16_t> halves(static_cast<size_t>(state.range(0)) / sizeof(uint16_t),
                                      0x3c01);
-  std::vector<float> floats(halves.size());
+  kernels::Moments moments;
   for (auto _ : state) {
-    Widen(halves.data(), halves.size(), floats.data());
-    benchmark::ClobberMemory();
+    kernels::AddMoments({type, halves.data(), halves.size()}, 0, &moments);
+    benchmark::DoNotOptimize(moments);
   }
   Report(state);
 }
@@ -80,8 +78,16 @@ void WidenHalves(benchmark::State& state) {
 BENCHMARK(ReadOnlySweep)->Arg(kInCache)->Arg(kChunk)->Arg(kInMemory);
 BENCHMARK(AddMoments)->Arg(kInCache)->Arg(kChunk)->Arg(kInMemory);
 BENCHMARK(AddMomentsAndSum)->Arg(kInCache)->Arg(kChunk)->Arg(kInMemory);
-BENCHMARK(WidenHalves<kernels::WidenBf16>)->Name("WidenBf16")->Arg(kInCache)->Arg(kChunk);
-BENCHMARK(WidenHalves<kernels::WidenFp16>)->Name("WidenFp16")->Arg(kInCache)->Arg(kChunk);
+BENCHMARK(AddMomentsOfHalves<kernels::ElementType::kBf16>)
+    ->Name("AddMomentsOfBf16")
+    ->Arg(kInCache)
+    ->Arg(kChunk)
+    ->Arg(kInMemory);
+BENCHMARK(AddMomentsOfHalves<kernels::ElementType::kFp16>)
+    ->Name("AddMomentsOfFp16")
+    ->Arg(kInCache)
+    ->Arg(kChunk)
+    ->Arg(kInMemory);
 
 }  // namespace
 }  // namespace thermograd

@@ -180,9 +180,9 @@ BAD_INPUT = {
     ),
     "end of another step": ([declare(), begin(1), chunk(), end_step(2)], INVALID_ARGUMENT, "step"),
     "end without begin": ([declare(), end_step(1)], INVALID_ARGUMENT, "step"),
-    "statistics before their revision": (
-        [declare(), begin(), service.StreamRunRequest(statistics=run.StepStatistics())],
-        grpc.StatusCode.UNIMPLEMENTED,
+    "statistics outside a step": (
+        [declare(), service.StreamRunRequest(statistics=run.StepStatistics())],
+        INVALID_ARGUMENT,
         "statistics",
     ),
     "chunk over the limit": (

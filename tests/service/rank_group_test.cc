@@ -109,12 +109,18 @@ RankStep Part(const RunDeclaration& rank, const WholeStep& step,
   for (size_t p = 0; p < rank.parameters.size(); ++p) {
     const DeclaredParameter& parameter = rank.parameters[p];
     ParameterPart& out = part.parameters.emplace_back();
-    out.gradient.emplace(parameter.shard_elements, microbatches.size(), true, 1.0);
+    out.gradient.emplace(
+        parameter.shard_elements, microbatches.size(),
+        rank.sends_reduced_gradients ? statistics::SumUse::kNone : statistics::SumUse::kVector,
+        1.0);
+    const auto cut = [&](const std::vector<double>& matrix) {
+      return Cut(matrix, parameter.shape[1], parameter.shard);
+    };
     for (const size_t m : microbatches) {
-      out.gradient->Add(Cut(step.gradients[p][m], parameter.shape[1], parameter.shard), 0);
+      out.gradient->Add(kernels::Elements::Of(cut(step.gradients[p][m])), 0);
     }
     out.weight.emplace(parameter.shard_elements, true, 1.0);
-    out.weight->Add(Cut(step.weights[p], parameter.shape[1], parameter.shard), 0);
+    out.weight->Add(kernels::Elements::Of(cut(step.weights[p])), 0);
   }
   return part;
 }
@@ -297,13 +303,152 @@ TEST(RankGroup, TheReducedGradientGivesWhatTheRanksVectorsGive) {
         for (size_t i = 0; i < mean.size(); ++i) mean[i] += gradient[i] / 4;
       }
       part.parameters[p].reduced_gradient.emplace(mean.size(), true, 1.0);
-      part.parameters[p].reduced_gradient->Add(mean, 0);
+      part.parameters[p].reduced_gradient->Add(kernels::Elements::Of(mean), 0);
     }
     figures = group.EndStep(tickets[rank], std::move(part), [](const RunFigures&) {});
   }
   ASSERT_NE(figures, nullptr);
   Group whole({OneRank()});
   ExpectEqual(*figures, *whole.End(0, step, {0, 1, 2, 3}));
+}
+
+// The same part with sums instead of tensors, as a trainer makes them. `reduced`: it knows the mean
+// over all ranks too.
+RankStep Reduced(const RunDeclaration& rank, const WholeStep& step,
+                 const std::vector<size_t>& microbatches, bool reduced) {
+  RankStep part = Part(rank, step, microbatches);
+  part.settings.microbatches = microbatches.size();
+  for (size_t p = 0; p < part.parameters.size(); ++p) {
+    ParameterPart& parameter = part.parameters[p];
+    const statistics::GradientSums sums = parameter.gradient->Sums();
+    const auto n = static_cast<double>(sums.microbatches);
+    parameter.sums.emplace().elements = rank.parameters[p].shard_elements;
+    parameter.sums->gradient_sum_squared_norm = sums.sum_squared_norm;
+    parameter.sums->gradient_squared_norm_of_sum = sums.applied_squared_norm * n * n;
+    parameter.sums->weight_squared_norm = parameter.weight->SquaredNorm();
+    if (reduced) {
+      std::vector<double> mean(rank.parameters[p].elements);
+      for (const auto& gradient : step.gradients[p]) {
+        for (size_t i = 0; i < mean.size(); ++i) {
+          mean[i] += gradient[i] / static_cast<double>(step.gradients[p].size());
+        }
+      }
+      statistics::TensorAccumulator accumulator(mean.size(), false, 1);
+      accumulator.Add(kernels::Elements::Of(mean), 0);
+      parameter.sums->reduced_gradient_squared_norm = accumulator.SquaredNorm();
+    }
+    parameter.gradient.reset();
+    parameter.weight.reset();
+  }
+  return part;
+}
+
+// All that does not need a symmetry's members element by element.
+void ExpectEqualForces(const RunFigures& figures, const RunFigures& expected) {
+  ASSERT_NE(figures, nullptr);
+  const Named found = ByName(*figures);
+  size_t compared = 0;
+  for (const auto& [key, result] : ByName(*expected)) {
+    if (key.find("symmetry=") != std::string::npos || key.find("_rank") != std::string::npos) {
+      continue;
+    }
+    ASSERT_TRUE(found.contains(key)) << key;
+    const double* value = std::get_if<double>(&result);
+    if (value == nullptr) {
+      EXPECT_EQ(found.at(key), result) << key;
+      continue;
+    }
+    ASSERT_TRUE(std::holds_alternative<double>(found.at(key))) << key;
+    EXPECT_NEAR(std::get<double>(found.at(key)), *value, 1e-9 * (1 + std::fabs(*value))) << key;
+    ++compared;
+  }
+  EXPECT_GT(compared, 30u);
+}
+
+TEST(RankGroup, ShardsMayComeAsSumsBesideTensors) {
+  for (unsigned seed = 0; seed < 10; ++seed) {
+    SCOPED_TRACE(seed);
+    Trainer trainer(seed);
+    const std::vector<RunDeclaration> ranks = SplitAtRandom(1, false, &trainer);
+    const WholeStep step = trainer.Step(1, OneRank(), 3);
+    ServiceCounters counters;
+    RankGroup group(ranks[0], &counters);
+    std::vector<uint64_t> tickets;
+    for (const RunDeclaration& rank : ranks) tickets.push_back(group.Enter(rank));
+    RunFigures figures;
+    for (size_t rank = 0; rank < ranks.size(); ++rank) {
+      figures = group.EndStep(tickets[rank],
+                              rank % 2 == 0 ? Reduced(ranks[rank], step, {0, 1, 2}, false)
+                                            : Part(ranks[rank], step, {0, 1, 2}),
+                              [](const RunFigures&) {});
+    }
+    Group whole({OneRank()});
+    ExpectEqualForces(figures, whole.End(0, step, {0, 1, 2}));
+    EXPECT_EQ(ReasonOf(figures, "thermograd_symmetry_gradient_balance_ratio symmetry=hidden"),
+              Undefined::kMissingTensor);
+  }
+}
+
+TEST(RankGroup, SumsOfReplicasNeedTheReducedGradients) {
+  Trainer trainer(11);
+  const WholeStep step = trainer.Step(1, OneRank(), 4);
+  for (const bool sends_reduced : {false, true}) {
+    std::vector<RunDeclaration> ranks = TwoReplicas();
+    ServiceCounters counters;
+    RankGroup group(ranks[0], &counters);
+    std::vector<uint64_t> tickets;
+    for (RunDeclaration& rank : ranks) {
+      rank.sends_reduced_gradients = sends_reduced;
+      tickets.push_back(group.Enter(rank));
+    }
+    RunFigures figures;
+    for (const size_t rank : {0u, 1u}) {
+      figures = group.EndStep(tickets[rank],
+                              Reduced(ranks[rank], step, {2 * rank, 2 * rank + 1}, sends_reduced),
+                              [](const RunFigures&) {});
+    }
+    if (sends_reduced) {
+      Group whole({OneRank()});
+      ExpectEqualForces(figures, whole.End(0, step, {0, 1, 2, 3}));
+    } else {
+      // The norm of the common mean does not follow from the ranks' norms.
+      EXPECT_EQ(ReasonOf(figures, "thermograd_gradient_second_moment"), Undefined::kMissingTensor);
+    }
+  }
+}
+
+TEST(RankGroup, SumsOfASymmetryCountOnlyWhereTheyAreOfTheWholeGradient) {
+  Trainer trainer(12);
+  const WholeStep step = trainer.Step(1, OneRank(), 2);
+  const std::string residual = "thermograd_symmetry_residual_ratio symmetry=hidden";
+  for (const bool reduced : {false, true}) {
+    std::vector<RunDeclaration> ranks = TwoReplicas();
+    ServiceCounters counters;
+    RankGroup group(ranks[0], &counters);
+    std::vector<uint64_t> tickets;
+    for (RunDeclaration& rank : ranks) {
+      rank.gradients_are_reduced = reduced;
+      tickets.push_back(group.Enter(rank));
+    }
+    RunFigures figures;
+    for (const size_t rank : {0u, 1u}) {
+      RankStep part = Reduced(ranks[rank], step, {0, 1}, false);
+      const std::vector<double> ones(6, 1);
+      const statistics::SideSums side{.gradient_gradient = ones,
+                                      .weight_weight = ones,
+                                      .gradient_weight = ones,
+                                      .update_weight = {},
+                                      .update_update = {}};
+      part.symmetries[0] = {
+          .undefined = {}, .sums = {.first = side, .second = side}, .translation = {}};
+      figures = group.EndStep(tickets[rank], std::move(part), [](const RunFigures&) {});
+    }
+    if (reduced) {
+      EXPECT_EQ(std::get<double>(ByName(*figures).at(residual)), 0);
+    } else {
+      EXPECT_EQ(ReasonOf(figures, residual), Undefined::kIncompleteShards);
+    }
+  }
 }
 
 TEST(RankGroup, AnIncompleteShardSetGivesTheReasonAndNoFigure) {

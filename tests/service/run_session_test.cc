@@ -137,6 +137,135 @@ TEST_F(RunSessionTest, AStepGivesItsReportThenItsAcknowledgement) {
   EXPECT_EQ(admission_.bytes(), window_bytes_);
 }
 
+v1::StreamRunRequest Sums(uint32_t id, uint64_t elements, double squared_norm) {
+  v1::StreamRunRequest request;
+  v1::ParameterStatistics* sums = request.mutable_statistics()->add_parameters();
+  sums->set_tensor_id(id);
+  sums->set_elements(elements);
+  sums->set_gradient_sum_squared_norm(squared_norm);
+  return request;
+}
+
+TEST_F(RunSessionTest, SumsStandForTensorsAndPartsAdd) {
+  Open(1);
+  ASSERT_TRUE(Receive(Sums(1, 1, 1)).ok());
+  ASSERT_TRUE(Receive(Sums(1, 1, 4)).ok());
+  ASSERT_TRUE(Receive(Chunk(2, v1::TENSOR_KIND_GRADIENT, {2, 0})).ok());
+  ASSERT_TRUE(Receive(End(1)).ok());
+  EXPECT_EQ(Value("thermograd_gradient_second_moment"), 9);
+  EXPECT_EQ(Reason("thermograd_symmetry_residual_ratio"), v1::UNDEFINED_REASON_MISSING_TENSOR);
+}
+
+TEST_F(RunSessionTest, SumsOfAPartOfAParameterAreNotItsGradient) {
+  Open(1);
+  ASSERT_TRUE(Receive(Sums(1, 1, 1)).ok());
+  ASSERT_TRUE(Receive(Sums(2, 2, 1)).ok());
+  ASSERT_TRUE(Receive(End(1)).ok());
+  EXPECT_EQ(Reason("thermograd_gradient_second_moment"), v1::UNDEFINED_REASON_MISSING_TENSOR);
+}
+
+TEST_F(RunSessionTest, SumsThatCannotBeAreRefused) {
+  Open(1);
+  ExpectRefused(Sums(9, 2, 1), "statistics.parameters.tensor_id");
+  ExpectRefused(Sums(1, 0, 1), "statistics.parameters.elements");
+  ExpectRefused(Sums(1, 3, 1), "statistics.parameters.elements");
+  ExpectRefused(Sums(1, 2, -1), "statistics.parameters.gradient_sum_squared_norm");
+  v1::StreamRunRequest request = Sums(1, 2, 1);
+  request.mutable_statistics()->mutable_parameters(0)->set_gradient_squared_norm_of_sum(2);
+  ExpectRefused(request, "statistics.parameters.gradient_squared_norm_of_sum");
+  request = Sums(1, 2, 1);
+  request.mutable_statistics()->mutable_parameters(0)->set_update_squared_norm(2);
+  ExpectRefused(request, "run_spec.parameter_kinds");
+  ASSERT_TRUE(Receive(Chunk(1, v1::TENSOR_KIND_GRADIENT, {1, 2})).ok());
+  ExpectRefused(Sums(1, 2, 1), "came as a tensor and as a sum");
+  ASSERT_TRUE(Receive(Sums(2, 1, 1)).ok());
+  request = Sums(2, 1, 1);
+  request.mutable_statistics()->mutable_parameters(0)->set_weight_squared_norm(1);
+  ExpectRefused(request, "sums of different tensors");
+  ExpectRefused(Chunk(2, v1::TENSOR_KIND_GRADIENT, {1, 2}), "came as a tensor and as a sum");
+}
+
+TEST_F(RunSessionTest, SumsOfSymmetriesMustFitTheDeclaration) {
+  Open(1);
+  v1::StreamRunRequest request;
+  v1::SymmetryStatistics* sums = request.mutable_statistics()->add_symmetries();
+  ExpectRefused(request, "statistics.symmetries.symmetry");
+  sums->set_symmetry("s");
+  ExpectRefused(request, "statistics.symmetries.first");
+  sums->mutable_first()->add_gradient_gradient(1);
+  ExpectRefused(request, "statistics.symmetries.second");
+  sums->mutable_second();
+  ExpectRefused(request, "statistics.symmetries.second.gradient_gradient");
+  sums->mutable_second()->add_gradient_gradient(1);
+  sums->mutable_second()->add_gradient_gradient(1);
+  ExpectRefused(request, "2 entries, the symmetry has 1");
+  sums->mutable_second()->mutable_gradient_gradient()->RemoveLast();
+  sums->mutable_second()->add_weight_weight(1);
+  ExpectRefused(request, "gradient_weight and weight_weight go together");
+  sums->mutable_second()->add_gradient_weight(1);
+  ExpectRefused(request, "other tensors than the first side");
+  sums->mutable_first()->add_gradient_weight(1);
+  sums->mutable_first()->add_weight_weight(3);
+  ASSERT_TRUE(Receive(request).ok());
+  ExpectRefused(request, "came twice");
+  ASSERT_TRUE(Receive(End(1)).ok());
+  EXPECT_EQ(Value("thermograd_symmetry_residual_ratio"), 0);
+  EXPECT_EQ(Value("thermograd_symmetry_relative_charge_ratio"), 0.5);
+}
+
+TEST_F(RunSessionTest, NonFiniteSumsAreCountedAndWithheld) {
+  Open(1);
+  v1::StreamRunRequest request = Sums(1, 2, std::numeric_limits<double>::infinity());
+  ASSERT_TRUE(Receive(request).ok());
+  request = Sums(2, 2, 1);
+  request.mutable_statistics()->mutable_parameters(0)->set_nan_elements(3);
+  ASSERT_TRUE(Receive(request).ok());
+  ASSERT_TRUE(Receive(End(1)).ok());
+  EXPECT_EQ(Reason("thermograd_gradient_second_moment"), v1::UNDEFINED_REASON_NON_FINITE_INPUT);
+  EXPECT_EQ(runs_.List()[0].non_finite.at("u").infinities, 1u);
+  EXPECT_EQ(runs_.List()[0].non_finite.at("w").nans, 3u);
+}
+
+TEST_F(RunSessionTest, TheReportSaysWhatWasSampled) {
+  v1::StreamRunRequest spec = Spec();
+  spec.mutable_run_spec()->mutable_sampling()->set_every_steps(10);
+  spec.mutable_run_spec()->mutable_sampling()->set_model_elements(40);
+  v1::ProbeSet* set = spec.mutable_run_spec()->add_probe_sets();
+  set->set_name("probes");
+  set->set_samples(2);
+  set->set_sampled_from(8);
+  v1::Layer* layer = spec.mutable_run_spec()->mutable_layers(0);
+  layer->set_probe_set("probes");
+  layer->set_projected_from(100);
+  ASSERT_TRUE(Receive(spec).ok());
+  ASSERT_TRUE(Receive(Begin(1)).ok());
+  v1::StreamRunRequest activations = Chunk(3, v1::TENSOR_KIND_ACTIVATION, {1, 2, 3, 5});
+  activations.mutable_chunk()->add_shape(2);
+  activations.mutable_chunk()->add_shape(2);
+  ASSERT_TRUE(Receive(activations).ok());
+  ASSERT_TRUE(Receive(End(1)).ok());
+  EXPECT_EQ(Value("thermograd_sampling_interval_steps"), 10);
+  EXPECT_EQ(Value("thermograd_sampling_parameter_elements_ratio"), 0.1);
+  EXPECT_EQ(Value("thermograd_sampling_probe_samples_ratio"), 0.25);
+  EXPECT_EQ(Value("thermograd_sampling_projection_error_ratio"), 1);
+}
+
+TEST_F(RunSessionTest, SamplesThatCannotBeAreRefused) {
+  v1::StreamRunRequest spec = Spec();
+  v1::Layer* layer = spec.mutable_run_spec()->mutable_layers(0);
+  layer->set_projected_from(2);
+  ExpectRefused(spec, "layers[0].projected_from");
+  layer->set_projected_from(3);
+  layer->set_weight_id(1);
+  ExpectRefused(spec, "layers[0].projected_from");
+  layer->clear_weight_id();
+  v1::ProbeSet* set = spec.mutable_run_spec()->add_probe_sets();
+  set->set_name("probes");
+  set->set_samples(3);
+  set->set_sampled_from(2);
+  ExpectRefused(spec, "probe_sets[0].sampled_from");
+}
+
 TEST_F(RunSessionTest, AMissingGradientWithholdsTheRunsFigures) {
   Open(1);
   ASSERT_TRUE(Receive(Chunk(1, v1::TENSOR_KIND_GRADIENT, {1, 2})).ok());
@@ -231,7 +360,7 @@ TEST_F(RunSessionTest, ActivationsOfOneStepMakeARepresentation) {
   chunk.mutable_chunk()->add_shape(4);
   chunk.mutable_chunk()->add_shape(2);
   ASSERT_TRUE(Receive(chunk).ok());
-  EXPECT_TRUE(session_.IsHeavy(End(1)));
+  EXPECT_EQ(session_.WorkOf(End(1)), WorkerPool::Length::kLong);
   ASSERT_TRUE(Receive(End(1)).ok());
   EXPECT_NEAR(Value("thermograd_effective_rank"), 2, 1e-12);
   EXPECT_EQ(admission_.bytes(), window_bytes_);

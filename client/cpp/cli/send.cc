@@ -37,6 +37,9 @@ ABSL_FLAG(uint64_t, first_step, 1, "Number of the first step.");
 ABSL_FLAG(uint64_t, microbatch_size, 1, "Samples in a microbatch.");
 ABSL_FLAG(double, learning_rate, 0, "Learning rate of every step.");
 ABSL_FLAG(double, weight_decay, 0, "Weight decay of every step.");
+ABSL_FLAG(bool, statistics, false,
+          "Reduce each step's parameters here and send their sums; weights also go whole every "
+          "reporting.spectrum_every_steps (100) of --spec.");
 
 namespace thermograd::cli {
 namespace {
@@ -151,8 +154,14 @@ absl::Status DeclareFile(const std::string& path, v1::TensorKind kind, Declarati
   return absl::OkStatus();
 }
 
+// Where the tensors of a step go: to the server, into sums, or both.
+struct Outlets {
+  client::RunStream* stream = nullptr;
+  client::StepReducer* reducer = nullptr;
+};
+
 absl::Status SendFile(const std::string& path, v1::TensorKind kind, uint32_t microbatch,
-                      const Declarations& declarations, client::RunStream& stream) {
+                      const Declarations& declarations, const Outlets& outlets) {
   const absl::StatusOr<client::TensorFile> file = client::OpenTensorFile(path);
   if (!file.ok()) return file.status();
   for (const client::NamedTensor& tensor : file->contents.tensors) {
@@ -160,15 +169,36 @@ absl::Status SendFile(const std::string& path, v1::TensorKind kind, uint32_t mic
     if (!id.has_value()) {
       return absl::AbortedError(absl::StrCat(path, " was changed while it was being sent"));
     }
-    if (absl::Status status = stream.Send(*id, kind, tensor.tensor, microbatch); !status.ok()) {
-      return status;
+    absl::Status status;
+    if (outlets.reducer != nullptr) {
+      status = outlets.reducer->Add(*id, kind, tensor.tensor, microbatch);
     }
+    if (status.ok() && outlets.stream != nullptr) {
+      status = outlets.stream->Send(*id, kind, tensor.tensor, microbatch);
+    }
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SendSums(bool with_weight_norms, client::StepReducer& reducer,
+                      client::RunStream& stream) {
+  constexpr uint64_t kMessageBytes = 1 << 20;
+  const uint64_t limit = stream.accepted().limits().max_chunk_bytes();
+  const absl::StatusOr<std::vector<v1::StepStatistics>> messages =
+      reducer.EndStep(limit == 0 ? kMessageBytes : limit, with_weight_norms);
+  if (!messages.ok()) return messages.status();
+  for (const v1::StepStatistics& message : *messages) {
+    if (absl::Status status = stream.SendStatistics(message); !status.ok()) return status;
   }
   return absl::OkStatus();
 }
 
 absl::Status SendSteps(Operands files, v1::TensorKind kind, const Declarations& declarations,
-                       client::RunStream& stream) {
+                       client::StepReducer* reducer, client::RunStream& stream) {
+  constexpr uint32_t kWeightsEverySteps = 100;
+  const uint32_t declared = declarations.spec().reporting().spectrum_every_steps();
+  const uint32_t weights_every = declared == 0 ? kWeightsEverySteps : declared;
   const uint32_t microbatches = absl::GetFlag(FLAGS_microbatches);
   const std::vector<std::string> weights = absl::GetFlag(FLAGS_weights);
   v1::StepBegin begin;
@@ -176,25 +206,28 @@ absl::Status SendSteps(Operands files, v1::TensorKind kind, const Declarations& 
   begin.set_weight_decay(absl::GetFlag(FLAGS_weight_decay));
   begin.set_microbatch_size(absl::GetFlag(FLAGS_microbatch_size));
   begin.set_microbatches(microbatches);
+  // Layers have no sums.
+  const bool reduces = reducer != nullptr && kind != v1::TENSOR_KIND_ACTIVATION;
+  const Outlets outlets = reduces ? Outlets{.stream = nullptr, .reducer = reducer}
+                                  : Outlets{.stream = &stream, .reducer = nullptr};
   for (size_t index = 0; index < files.size() / microbatches; ++index) {
     const uint64_t step = absl::GetFlag(FLAGS_first_step) + index;
+    const bool sends_weights = !reduces || index % weights_every == 0;
     begin.set_step(step);
-    if (absl::Status status = stream.BeginStep(begin); !status.ok()) return status;
-    if (!weights.empty()) {
-      if (absl::Status status =
-              SendFile(weights[index], v1::TENSOR_KIND_WEIGHT, 0, declarations, stream);
-          !status.ok()) {
-        return status;
-      }
+    absl::Status status = stream.BeginStep(begin);
+    if (status.ok() && reducer != nullptr) status = reducer->BeginStep(begin);
+    if (status.ok() && !weights.empty()) {
+      status = SendFile(
+          weights[index], v1::TENSOR_KIND_WEIGHT, 0, declarations,
+          {.stream = sends_weights ? &stream : nullptr, .reducer = reduces ? reducer : nullptr});
     }
-    for (uint32_t microbatch = 0; microbatch < microbatches; ++microbatch) {
-      if (absl::Status status = SendFile(files[index * microbatches + microbatch], kind, microbatch,
-                                         declarations, stream);
-          !status.ok()) {
-        return status;
-      }
+    for (uint32_t microbatch = 0; microbatch < microbatches && status.ok(); ++microbatch) {
+      status = SendFile(files[index * microbatches + microbatch], kind, microbatch, declarations,
+                        outlets);
     }
-    if (absl::Status status = stream.EndStep(step); !status.ok()) return status;
+    if (status.ok() && reduces) status = SendSums(!sends_weights, *reducer, stream);
+    if (status.ok()) status = stream.EndStep(step);
+    if (!status.ok()) return status;
   }
   return absl::OkStatus();
 }
@@ -258,6 +291,13 @@ absl::Status Run(Operands files, Console& console) {
     }
   }
 
+  std::unique_ptr<client::StepReducer> reducer;
+  if (absl::GetFlag(FLAGS_statistics)) {
+    auto created = client::StepReducer::Create(declarations.spec());
+    if (!created.ok()) return created.status();
+    reducer = *std::move(created);
+  }
+
   absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = Connect();
   if (!channel.ok()) return channel.status();
   const absl::Duration timeout = absl::GetFlag(FLAGS_timeout);
@@ -274,7 +314,8 @@ absl::Status Run(Operands files, Console& console) {
   absl::StatusOr<std::unique_ptr<client::RunStream>> stream =
       client::RunStream::Open(*std::move(channel), declarations.spec(), std::move(options));
   if (!stream.ok()) return stream.status();
-  if (absl::Status status = SendSteps(files, kind, declarations, **stream); !status.ok()) {
+  if (absl::Status status = SendSteps(files, kind, declarations, reducer.get(), **stream);
+      !status.ok()) {
     return status;
   }
   return (*stream)->Finish(timeout);
@@ -294,8 +335,8 @@ Command SendCommand() {
               "step, and so on. A tensor's name in its .safetensors file is the name of its\n"
               "parameter, or with --kind=activation of its layer.",
           .flags = {"run", "spec", "kind", "microbatches", "weights", "tensor_name", "first_step",
-                    "microbatch_size", "learning_rate", "weight_decay", "address", "tls_ca_file",
-                    "timeout", "format"},
+                    "microbatch_size", "learning_rate", "weight_decay", "statistics", "address",
+                    "tls_ca_file", "timeout", "format"},
           .check = Check,
           .run = Run};
 }

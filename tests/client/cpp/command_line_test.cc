@@ -284,6 +284,8 @@ class SendTest : public ::testing::Test {
         const v1::TensorChunk& chunk = request.chunk();
         lines.push_back(absl::StrCat(v1::TensorKind_Name(chunk.kind()), " ", chunk.tensor_id(), " ",
                                      chunk.microbatch(), " ", chunk.data().size(), " bytes"));
+      } else if (request.has_statistics()) {
+        lines.push_back(absl::StrCat("statistics of ", request.statistics().parameters_size()));
       } else if (request.has_step_end()) {
         lines.push_back(absl::StrCat("end ", request.step_end().step()));
       }
@@ -344,6 +346,24 @@ TEST_F(SendTest, MakesStepsOfMicrobatchesAndWeights) {
   EXPECT_EQ(requests_[1].step_begin().weight_decay(), 0.01);
   EXPECT_EQ(requests_[1].step_begin().microbatch_size(), 8u);
   EXPECT_EQ(requests_[1].step_begin().microbatches(), 2u);
+}
+
+TEST_F(SendTest, ReducesToStatistics) {
+  const std::string gradients = WriteSafetensors("g.safetensors");
+  const Outcome outcome = Send({"--run=r", "--statistics", "--microbatches=2",
+                                absl::StrCat("--weights=", gradients, ",", gradients), gradients,
+                                gradients, gradients, gradients});
+  EXPECT_EQ(outcome.exit_code, kExitSuccess) << outcome.err;
+  // The weights of the first step go whole, for the figures that need them so.
+  EXPECT_THAT(Messages(), ElementsAre("begin 1", "TENSOR_KIND_WEIGHT 1 0 4 bytes",
+                                      "TENSOR_KIND_WEIGHT 2 0 8 bytes", "statistics of 2", "end 1",
+                                      "begin 2", "statistics of 2", "end 2"));
+  const v1::ParameterStatistics& first = requests_[4].statistics().parameters(1);
+  EXPECT_EQ(first.elements(), 2u);
+  EXPECT_FALSE(first.has_weight_squared_norm());
+  EXPECT_GT(first.gradient_sum_squared_norm(), 0);
+  EXPECT_EQ(first.gradient_squared_norm_of_sum(), 2 * first.gradient_sum_squared_norm());
+  EXPECT_TRUE(requests_[7].statistics().parameters(1).has_weight_squared_norm());
 }
 
 TEST_F(SendTest, DeclaresActivationsAsLayers) {

@@ -6,6 +6,7 @@
 #include "thermograd/client/channel.h"
 #include "thermograd/client/queries.h"
 #include "thermograd/client/run_stream.h"
+#include "thermograd/client/step_reducer.h"
 #include "thermograd/client/tensor.h"
 #include "thermograd/client/tensor_file.h"
 
