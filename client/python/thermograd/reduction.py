@@ -148,8 +148,7 @@ class Reducer:
         """
         gradient = _dense(gradient.detach())
         if earlier is None and not self._is_replicated:
-            # Held, not copied: autograd then accumulates into a tensor of its own.
-            return self._gradient_sums(name, gradient)
+            return self._gradient_sums(name, gradient, is_own=False)
         squared_norm = _total(gradient, gradient)
         found = GradientSums(1, squared_norm, _count_non_finite(gradient, squared_norm))
         if earlier is not None:
@@ -161,7 +160,7 @@ class Reducer:
             accumulated = self._parameters[name].grad
             if accumulated is not None:
                 gradient = _sum(_dense(accumulated.detach()), gradient)
-            whole = self._gradient_sums(name, gradient)
+            whole = self._gradient_sums(name, gradient, is_own=accumulated is not None)
             found.sums, found.sum = whole.sums, whole.sum
         return found
 
@@ -170,13 +169,14 @@ class Reducer:
         gradient = self._parameters[name].grad
         if gradient is None:
             return None
-        found = self._gradient_sums(name, _dense(gradient.detach()))
-        if found.sum is not None:
-            # Of what is clipped in place later.
-            found.sum = found.sum.clone()
-        return found
+        return self._gradient_sums(name, _dense(gradient.detach()), is_own=False)
 
-    def _gradient_sums(self, name: str, gradient: torch.Tensor) -> GradientSums:
+    def _gradient_sums(self, name: str, gradient: torch.Tensor, is_own: bool) -> GradientSums:
+        kept = None
+        if self._keeps_gradients:
+            # Autograd accumulates into the memory of a gradient that it delivers, where clipping
+            # changes it.
+            kept = gradient if is_own else gradient.clone()
         tensors = {GRADIENT: gradient}
         products: list[Product] = [(GRADIENT, GRADIENT)]
         if self._with_weights:
@@ -189,7 +189,7 @@ class Reducer:
             squared_norm,
             _count_non_finite(gradient, squared_norm),
             sums,
-            gradient if self._keeps_gradients else None,
+            kept,
         )
 
     def weight(self, name: str) -> tuple[DeviceSums, NonFinite]:
