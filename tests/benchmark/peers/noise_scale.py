@@ -159,7 +159,7 @@ def main() -> None:
             ratios = [b / a for a, b in pairs]
             report.write(
                 {
-                    "case": f"training step of {BATCH} samples, {count(plain.model):.1f} M parameters",
+                    "case": f"step of {BATCH} samples, {count(plain.model):.1f} M parameters",
                     "peer": name,
                     "unit": "s",
                     "value": statistics.median(times),

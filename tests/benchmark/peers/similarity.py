@@ -233,7 +233,7 @@ def all_pairs(report: common.Report, server: Any, quick: bool) -> None:
             expected = {name: run.matrix() for name, run in runs.items()}
             for peer, (similarity, function) in functions.items():
                 if (likely := paces.get(peer, 0.0) * work) > common.LIMIT_SECONDS:
-                    report.not_run(case, peer, f"{paces[peer] * work:.0f} s or more are to be expected")
+                    report.not_run(case, peer, f"{likely:.0f} s or more are to be expected")
                     continue
                 run = runs[similarity]
                 start = time.perf_counter()
