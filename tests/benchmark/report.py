@@ -6,6 +6,7 @@ Reads DIRECTORY/*.jsonl, one measurement a line:
 
   group, case, peer, unit   what was measured, on whom, in what
   value, repetitions        the median, and what it is the median of
+  not_run                   in place of those two: why it was not measured
   ratio_to, ratio, ratios   optional: the peer it was measured in alternation with; value / its value,
                             pair by pair, and the median; one line for each such peer
   series, x, x_name         optional: the curve of the plot that the case belongs to, its place there,
@@ -122,6 +123,9 @@ def table(groups: Mapping[str, Sequence[Record]]) -> str:
                 for record in same
                 if "ratio" in record
             )
+            if "not_run" in same[0]:
+                lines.append(f"| {case} | {peer} | not run | | {same[0]['not_run']} | |")
+                continue
             spread = _range(same[0]["repetitions"])
             lines.append(
                 f"| {case} | {peer} | {same[0]['value']:.4g} | {unit} | {spread} | {ratios} |"

@@ -124,6 +124,7 @@ def main() -> None:
                     "peer": "gns-pytorch",
                     "unit": "samples",
                     "value": theirs,
+                    "repetitions": [theirs],
                     "thermograd": ours,
                     "difference": theirs - ours,
                 }
