@@ -161,6 +161,8 @@ def _plot_curves(axes: Any, records: Sequence[Record], colours: Any) -> None:
 def _plot_bars(axes: Any, records: Sequence[Record]) -> None:
     values = {f"{record['case']}: {record['peer']}": record["value"] for record in records}
     axes.barh(list(values), list(values.values()))
+    if min(values.values()) > 0 and max(values.values()) > 30 * min(values.values()):
+        axes.set_xscale("log")
     axes.tick_params(axis="y", labelsize=6)
     axes.invert_yaxis()
 
@@ -196,7 +198,8 @@ def report(directory: pathlib.Path) -> None:
     (directory / "report.md").write_text(text, encoding="utf-8")
     print(text)
     for group, records in groups.items():
-        plot(group, records, directory / f"{group}.png")
+        measured = [record for record in records if "not_run" not in record]
+        plot(group, measured, directory / f"{group}.png")
 
 
 if __name__ == "__main__":
