@@ -61,12 +61,12 @@ void AddLowerSelfProduct(const Matrix& factor, double* product) {
             });
 }
 
-template <typename Matrix>
-void SelfProduct(const Matrix& factor, double* product) {
-  const auto n = static_cast<size_t>(factor.rows());
-  std::fill_n(product, n * n, 0.0);
-  AddLowerSelfProduct(factor, product);
-  MirrorLower(product, n);
+// Calls add(first, count) for blocks of the n samples that are summed over: every strip of the
+// output reads all of a block, which a level-2 cache should hold.
+template <typename Function>
+void ForSamples(size_t n, Function add) {
+  constexpr size_t kSamples = 384;
+  for (size_t first = 0; first < n; first += kSamples) add(first, std::min(kSamples, n - first));
 }
 
 // out += left right, of a row-major `out`.
@@ -102,27 +102,59 @@ void CentreColumns(double* x, size_t n, size_t p) {
   matrix.rowwise() -= mean;
 }
 
+void ShiftRows(const double* x, size_t n, size_t p, double scale, const double* origin,
+               double* rows, double* squared_norms, double* sum) {
+  for (size_t i = 0; i < n; ++i) {
+    const double* from = x + i * p;
+    double* row = rows + i * p;
+    for (size_t j = 0; j < p; ++j) row[j] = from[j] * scale - origin[j];
+    for (size_t j = 0; j < p; ++j) sum[j] += row[j];
+    squared_norms[i] = Eigen::Map<const Eigen::VectorXd>(row, Index(p)).squaredNorm();
+  }
+}
+
+void AddWeightedRows(const double* x, size_t n, size_t p, const double* weights, double* sum) {
+  for (size_t i = 0; i < n; ++i) {
+    for (size_t j = 0; j < p; ++j) sum[j] += weights[i] * x[i * p + j];
+  }
+}
+
 void RowGram(const double* x, size_t n, size_t p, double* gram) {
-  SelfProduct(ConstMap(x, Index(n), Index(p)), gram);
+  std::fill_n(gram, n * n, 0.0);
+  AddLowerSelfProduct(ConstMap(x, Index(n), Index(p)), gram);
+  MirrorLower(gram, n);
 }
 
 void ColumnGram(const double* x, size_t n, size_t p, double* gram) {
-  SelfProduct(ConstMap(x, Index(n), Index(p)).transpose(), gram);
+  std::fill_n(gram, p * p, 0.0);
+  AddLowerColumnGram(x, n, p, gram);
+  MirrorLower(gram, p);
 }
 
 void AddLowerColumnGram(const double* x, size_t n, size_t p, double* sum) {
-  AddLowerSelfProduct(ConstMap(x, Index(n), Index(p)).transpose(), sum);
+  ForSamples(n, [&](size_t first, size_t count) {
+    AddLowerSelfProduct(ConstMap(x + first * p, Index(count), Index(p)).transpose(), sum);
+  });
 }
 
 void MirrorLower(double* matrix, size_t n) {
-  // In squares, or every element of a column would be in another page.
+  // By squares, which are transposed in a level-1 cache: along a column every element is in another
+  // page, and rows a power of two apart share cache lines.
   constexpr size_t kSquare = 32;
+  double square[kSquare][kSquare + 1];
   for (size_t row = 0; row < n; row += kSquare) {
-    const size_t row_end = std::min(n, row + kSquare);
+    const size_t rows = std::min(kSquare, n - row);
     for (size_t column = 0; column <= row; column += kSquare) {
-      for (size_t i = row; i < row_end; ++i) {
-        const size_t end = std::min(i, column + kSquare);
-        for (size_t j = column; j < end; ++j) matrix[j * n + i] = matrix[i * n + j];
+      const size_t columns = std::min(kSquare, n - column);
+      for (size_t i = 0; i < rows; ++i) {
+        for (size_t j = 0; j < columns; ++j) square[j][i] = matrix[(row + i) * n + column + j];
+      }
+      for (size_t j = 0; j < columns; ++j) {
+        const size_t above =
+            column == row ? j + 1 : 0;  // of the square, what is above the diagonal
+        if (above < rows) {
+          std::copy(square[j] + above, square[j] + rows, matrix + (column + j) * n + row + above);
+        }
       }
     }
   }
@@ -130,7 +162,10 @@ void MirrorLower(double* matrix, size_t n) {
 
 void AddTransposedProduct(const double* a, size_t p, const double* b, size_t q, size_t n,
                           double* sum) {
-  AddStrips(ConstMap(a, Index(n), Index(p)).transpose(), ConstMap(b, Index(n), Index(q)), sum);
+  ForSamples(n, [&](size_t first, size_t count) {
+    AddStrips(ConstMap(a + first * p, Index(count), Index(p)).transpose(),
+              ConstMap(b + first * q, Index(count), Index(q)), sum);
+  });
 }
 
 void Product(const double* a, size_t m, size_t k, const double* b, size_t n, double* product) {

@@ -21,6 +21,16 @@ THERMOGRAD_KERNEL int ScaleByPowerOfTwo(double* x, size_t count);
 /// subtraction makes a constant column exactly zero, where rounding would else leave a direction.
 THERMOGRAD_KERNEL void CentreColumns(double* x, size_t n, size_t p);
 
+/// Writes scale * x - origin of every row of x (n x p), and the squared norms of what results; adds
+/// the rows to `sum`.
+THERMOGRAD_KERNEL void ShiftRows(const double* x, size_t n, size_t p, double scale,
+                                 const double* origin, double* rows, double* squared_norms,
+                                 double* sum);
+
+/// sum += X'w, of x (n x p).
+THERMOGRAD_KERNEL void AddWeightedRows(const double* x, size_t n, size_t p, const double* weights,
+                                       double* sum);
+
 /// Writes the n x n matrix XX'.
 THERMOGRAD_KERNEL void RowGram(const double* x, size_t n, size_t p, double* gram);
 

@@ -222,11 +222,13 @@ uint64_t PreparationBytes(uint64_t n, uint64_t p, const SimilarityOptions& optio
 }
 
 Representation Prepare(std::span<const double> x, size_t n, size_t p,
-                       const SimilarityOptions& options) {
+                       const SimilarityOptions& options, bool is_projected) {
   Representation representation;
   representation.samples = n;
   representation.options = options;
-  representation.linear = WithHsics(statistics::StandardisedGram(x, n, p));
+  statistics::Gram linear = statistics::StandardisedGram(x, n, p);
+  if (is_projected) linear.projected_width = p;
+  representation.linear = WithHsics(std::move(linear));
   if (NeedsRbf(options)) {
     if (auto gram = statistics::CentredRbfGram(representation.linear.gram,
                                                options.rbf_bandwidth_fraction)) {

@@ -99,9 +99,9 @@ struct Representation {
   uint64_t Bytes() const;
 };
 
-/// Prepares x (n x p, finite).
+/// Prepares x (n x p, finite). `is_projected`: its features are a random projection.
 Representation Prepare(std::span<const double> x, size_t n, size_t p,
-                       const SimilarityOptions& options);
+                       const SimilarityOptions& options, bool is_projected = false);
 
 /// Most bytes that preparing x (n x p) takes and leaves held.
 uint64_t PreparationBytes(uint64_t n, uint64_t p, const SimilarityOptions& options);

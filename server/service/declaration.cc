@@ -313,6 +313,12 @@ class Checker {
               absl::StrCat(field, ".projected_from: ", layer.projected_from(), " features to ",
                            layer.width(), ", which must be 2 at least and fewer"));
         }
+        if (declaration_.similarity_over_window && layer.probe_set().empty()) {
+          return absl::InvalidArgumentError(absl::StrCat(
+              field,
+              ".projected_from: similarity_over_window adds features over steps, and each "
+              "step has another projection"));
+        }
         if (layer.has_weight_id() || layer.has_reader_weight_id()) {
           return absl::InvalidArgumentError(absl::StrCat(
               field, ".projected_from: projected features cannot be compared with weights"));

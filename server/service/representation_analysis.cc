@@ -92,10 +92,10 @@ void RepresentationAnalysis::AddStep(std::span<const LayerActivations> layers,
     }
     const size_t rows = activations.values.size() / declared.width;
     metrics::AppendCollapseFigures(activations.values, rows, declared.width, labels, figures);
-    usable.push_back(
-        {.activations = &activations,
-         .representation = std::make_shared<const metrics::Representation>(
-             metrics::Prepare(activations.values, rows, declared.width, declaration_.similarity))});
+    usable.push_back({.activations = &activations,
+                      .representation = std::make_shared<const metrics::Representation>(
+                          metrics::Prepare(activations.values, rows, declared.width,
+                                           declaration_.similarity, declared.projected_from > 0))});
   }
 
   // Layers that saw the same samples, in the order of the declaration's probe sets.
@@ -198,9 +198,11 @@ std::vector<RepresentationAnalysis::PairSums> RepresentationAnalysis::SumPairs(
       std::vector<statistics::Gram> batch;
       for (const size_t i : set) {
         const LayerActivations& activations = *layers[i].activations;
-        const size_t width = declaration_.layers[activations.layer].width;
+        const DeclaredLayer& declared = declaration_.layers[activations.layer];
+        const size_t width = declared.width;
         batch.push_back(statistics::CentredGram({&activations.values[first * width], rows * width},
                                                 rows, width));
+        if (declared.projected_from > 0) batch.back().projected_width = width;
       }
       Grams grams;
       for (const statistics::Gram& gram : batch) grams.push_back(&gram);

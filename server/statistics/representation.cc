@@ -26,6 +26,33 @@ std::vector<double> DistancesOf(const Gram& linear) {
   return distances;
 }
 
+// What both estimators of the HSIC of centred Gram matrices K and L are made of.
+struct HsicTerms {
+  double product;           // tr KL
+  double trace_product;     // tr K tr L
+  double diagonal_product;  // sum K_ii L_ii
+};
+
+double Unbiased(const HsicTerms& terms, double n) {
+  // Rows of a centred matrix sum to zero: without the diagonal, to minus the diagonal.
+  const double off_diagonal = terms.product - terms.diagonal_product;
+  const double sums = terms.trace_product;
+  const double row_sum_product = terms.diagonal_product;
+  return (off_diagonal + sums / ((n - 1) * (n - 2)) - 2 / (n - 2) * row_sum_product) /
+         (n * (n - 3));
+}
+
+// Solves the expectations over projections to `width` for the terms of one layer with itself.
+HsicTerms Unprojected(const HsicTerms& projected, uint64_t width) {
+  const double inverse = 1 / static_cast<double>(width);
+  HsicTerms terms{};
+  terms.product = (projected.product - projected.trace_product * inverse) /
+                  (1 + inverse - 2 * inverse * inverse);
+  terms.trace_product = projected.trace_product - 2 * terms.product * inverse;
+  terms.diagonal_product = projected.diagonal_product / (1 + 2 * inverse);
+  return terms;
+}
+
 }  // namespace
 
 std::vector<double> StandardisedColumns(std::span<const double> x, size_t n, size_t p) {
@@ -82,15 +109,13 @@ std::vector<Hsic> PairwiseHsics(std::span<const Gram* const> grams) {
   kernels::GramProducts(values.data(), count, samples, off_diagonal.data(), diagonal.data());
   std::vector<Hsic> hsics(count * count);
   for (size_t pair = 0; pair < hsics.size(); ++pair) {
-    hsics[pair].biased = off_diagonal[pair] + diagonal[pair];
-    if (samples < 4) continue;
-    // Rows of a centred matrix sum to zero: without the diagonal, to minus the diagonal.
-    const double k_sum = -traces[pair / count];
-    const double l_sum = -traces[pair % count];
-    const double row_sum_product = diagonal[pair];
-    hsics[pair].unbiased =
-        (off_diagonal[pair] + k_sum * l_sum / ((n - 1) * (n - 2)) - 2 / (n - 2) * row_sum_product) /
-        (n * (n - 3));
+    HsicTerms terms{.product = off_diagonal[pair] + diagonal[pair],
+                    .trace_product = traces[pair / count] * traces[pair % count],
+                    .diagonal_product = diagonal[pair]};
+    const uint64_t width = grams[pair / count]->projected_width;
+    if (width > 0 && pair / count == pair % count) terms = Unprojected(terms, width);
+    hsics[pair].biased = terms.product;
+    if (samples >= 4) hsics[pair].unbiased = Unbiased(terms, n);
   }
   return hsics;
 }

@@ -21,6 +21,8 @@ struct Gram {
   std::vector<double> values;
   /// The values are those of the samples times 2^exponent.
   int exponent = 0;
+  /// Width to which the features were projected at random; 0: they were not.
+  uint64_t projected_width = 0;
 };
 
 /// x scaled so that its largest magnitude is in [1, 2), columns centred, and scaled again.
@@ -47,7 +49,12 @@ struct Hsic {
 };
 
 /// Those of every pair among Gram matrices of the same samples, from one sweep over them:
-/// row-major, as many rows and columns as matrices.
+/// row-major, as many rows and columns as matrices. Of projected features they are unbiased
+/// estimates of those that the features had before. With K = XPP'X', the entries of P independent
+/// and normal of variance 1/k, q = |XX'|^2 and t = tr XX': E|K|^2 = (1 + 1/k) q + t^2/k, E(tr K)^2
+/// = t^2 + 2 q/k and E sum K_ii^2 = (1 + 2/k) sum (XX')_ii^2 (moments of the Wishart distribution,
+/// Muirhead 1982, section 3.2); of two layers with independent projections the expectations are
+/// right as they are.
 std::vector<Hsic> PairwiseHsics(std::span<const Gram* const> grams);
 
 Hsic HsicOf(const Gram& k, const Gram& l);

@@ -16,17 +16,6 @@ double Dot(std::span<const double> a, std::span<const double> b) {
   return kernels::Total(lanes);
 }
 
-// sum += X'w of the rows of X.
-void AddWeightedRows(std::span<const double> rows, std::span<const double> weights,
-                     std::vector<double>* sum) {
-  const size_t width = sum->size();
-  for (size_t i = 0; i < weights.size(); ++i) {
-    const double* row = rows.data() + i * width;
-    const double weight = weights[i];
-    for (size_t j = 0; j < width; ++j) (*sum)[j] += weight * row[j];
-  }
-}
-
 std::vector<double> Transposed(const std::vector<double>& matrix, size_t rows, size_t columns) {
   std::vector<double> transposed(matrix.size());
   for (size_t i = 0; i < rows; ++i) {
@@ -68,22 +57,21 @@ void CrossMoments::AddRows(std::span<const double> input, bool first, Side* side
   }
   side->rows.resize(input.size());
   side->norms.resize(input.size() / width);
-  for (size_t i = 0; i < side->norms.size(); ++i) {
-    const double* from = input.data() + i * width;
-    double* row = side->rows.data() + i * width;
-    for (size_t j = 0; j < width; ++j) {
-      row[j] = from[j] * side->scale - side->origin[j];
-      side->sum[j] += row[j];
-    }
-    side->norms[i] = Dot({row, width}, {row, width});
-    side->squares += side->norms[i];
-  }
+  kernels::ShiftRows(input.data(), side->norms.size(), width, side->scale, side->origin.data(),
+                     side->rows.data(), side->norms.data(), side->sum.data());
+  for (const double norm : side->norms) side->squares += norm;
+}
+
+void CrossMoments::AddWeighted(const Side& side, std::span<const double> weights,
+                               std::vector<double>* sum) {
+  kernels::AddWeightedRows(side.rows.data(), weights.size(), side.width, weights.data(),
+                           sum->data());
 }
 
 void CrossMoments::AddSelf(const Side& side, Pair* pair) {
   kernels::AddLowerColumnGram(side.rows.data(), side.norms.size(), side.width,
                               pair->products.data());
-  AddWeightedRows(side.rows, side.norms, &pair->a_by_b_squares);
+  AddWeighted(side, side.norms, &pair->a_by_b_squares);
   pair->b_by_a_squares = pair->a_by_b_squares;
   pair->squares_product += Dot(side.norms, side.norms);
 }
@@ -91,8 +79,8 @@ void CrossMoments::AddSelf(const Side& side, Pair* pair) {
 void CrossMoments::AddPair(const Side& a, const Side& b, Pair* pair) {
   kernels::AddTransposedProduct(a.rows.data(), a.width, b.rows.data(), b.width, a.norms.size(),
                                 pair->products.data());
-  AddWeightedRows(a.rows, b.norms, &pair->a_by_b_squares);
-  AddWeightedRows(b.rows, a.norms, &pair->b_by_a_squares);
+  AddWeighted(a, b.norms, &pair->a_by_b_squares);
+  AddWeighted(b, a.norms, &pair->b_by_a_squares);
   pair->squares_product += Dot(a.norms, b.norms);
 }
 

@@ -61,6 +61,8 @@ class CrossMoments {
   };
 
   static void AddRows(std::span<const double> input, bool first, Side* side);
+  static void AddWeighted(const Side& side, std::span<const double> weights,
+                          std::vector<double>* sum);
   static void AddSelf(const Side& side, Pair* pair);
   static void AddPair(const Side& a, const Side& b, Pair* pair);
   std::vector<double> Products(const Side& a, const Side& b, const Pair& pair) const;

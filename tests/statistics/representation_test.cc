@@ -127,5 +127,65 @@ TEST(Permutations, AreAFixedSequenceOfAllSamples) {
   EXPECT_EQ(seen.size(), 120u);
 }
 
+// Johnson-Lindenstrauss: over many projections the HSICs are those of the unprojected features.
+TEST(Hsic, OfProjectedFeaturesIsUnbiased) {
+  constexpr size_t n = 12, p = 40, q = 30, k = 6;
+  constexpr int kDraws = 20000;
+  std::mt19937_64 random(5);
+  std::normal_distribution<double> normal;
+  std::vector<double> x(n * p), y(n * q);
+  for (double& value : x) value = normal(random);
+  // A few large directions, and something in common with x.
+  for (size_t i = 0; i < n; ++i) {
+    x[i * p] *= 6;
+    for (size_t j = 0; j < q; ++j) y[i * q + j] = 0.5 * x[i * p + j] + normal(random);
+  }
+  const auto project = [&](const std::vector<double>& features, size_t width) {
+    std::vector<double> projection(width * k);
+    for (double& value : projection) value = normal(random) / std::sqrt(static_cast<double>(k));
+    std::vector<double> projected(n * k);
+    for (size_t i = 0; i < n; ++i) {
+      for (size_t f = 0; f < width; ++f) {
+        for (size_t c = 0; c < k; ++c) {
+          projected[i * k + c] += features[i * width + f] * projection[f * k + c];
+        }
+      }
+    }
+    return projected;
+  };
+  const Gram whole_x = CentredGram(x, n, p);
+  const Gram whole_y = CentredGram(y, n, q);
+  const std::vector<Hsic> expected = PairwiseHsics(std::vector<const Gram*>{&whole_x, &whole_y});
+  struct Mean {
+    double sum = 0, squares = 0;
+    void Add(double value) {
+      sum += value;
+      squares += value * value;
+    }
+    double mean() const { return sum / kDraws; }
+    double error() const { return std::sqrt((squares / kDraws - mean() * mean()) / kDraws); }
+  };
+  std::vector<Mean> biased(4), unbiased(4), uncorrected(4);
+  for (int draw = 0; draw < kDraws; ++draw) {
+    Gram gx = CentredGram(project(x, p), n, k);
+    Gram gy = CentredGram(project(y, q), n, k);
+    const std::vector<const Gram*> grams = {&gx, &gy};
+    const std::vector<Hsic> raw = PairwiseHsics(grams);
+    gx.projected_width = gy.projected_width = k;
+    const std::vector<Hsic> hsics = PairwiseHsics(grams);
+    for (size_t pair = 0; pair < 4; ++pair) {
+      biased[pair].Add(hsics[pair].biased);
+      unbiased[pair].Add(hsics[pair].unbiased);
+      uncorrected[pair].Add(raw[pair].biased);
+    }
+  }
+  for (size_t pair = 0; pair < 4; ++pair) {
+    EXPECT_NEAR(biased[pair].mean(), expected[pair].biased, 4 * biased[pair].error()) << pair;
+    EXPECT_NEAR(unbiased[pair].mean(), expected[pair].unbiased, 4 * unbiased[pair].error()) << pair;
+  }
+  // Without the correction a layer's own HSIC is far too large.
+  EXPECT_GT(uncorrected[0].mean(), expected[0].biased + 20 * uncorrected[0].error());
+}
+
 }  // namespace
 }  // namespace thermograd::statistics
