@@ -174,19 +174,19 @@ def test_sums_are_exact_to_rounding_of_doubles(dtype):
     """Over more elements than a block has."""
     relative = 1e-14
     generator = torch.Generator().manual_seed(0)
-    x, y = (torch.randn(300, 1000, generator=generator).to(dtype) for _ in range(2))
+    x, y = (torch.randn(1200, 1000, generator=generator).to(dtype) for _ in range(2))
     products = x.double() * y.double()
     scale = float(products.abs().sum())
     assert float(reduction._total(x, y)) == pytest.approx(
         math.fsum(products.reshape(-1).tolist()), abs=relative * scale
     )
     targets = [
-        reduction.Target((10, 290), (0, 1000)),
-        reduction.Target((10, 290), (0, 1000), by_columns=True),
+        reduction.Target((10, 1190), (0, 1000)),
+        reduction.Target((10, 1190), (0, 1000), by_columns=True),
     ]
     found = reduction._sums({"x": x, "y": y}, [("x", "y")], targets)
     for target, axis in zip(targets, (1, 0), strict=True):
-        expected = products[10:290].sum(axis)
+        expected = products[10:1190].sum(axis)
         torch.testing.assert_close(
             found[("x", "y"), target], expected, rtol=0, atol=relative * scale
         )
