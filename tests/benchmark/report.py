@@ -5,7 +5,8 @@ usage: report.py DIRECTORY
 Reads DIRECTORY/*.jsonl, one measurement a line:
 
   group, case, peer, unit   what was measured, on whom, in what
-  value, repetitions        the median, and what it is the median of
+  value, repetitions        the median, and what it is the median of; a line without a value is a remark
+                            and is left out here
   ratio_to, ratio, ratios   optional: the peer it was measured in alternation with; value / its value,
                             pair by pair, and the median; one line for each such peer
   series, x, x_name         optional: the curve of the plot that the case belongs to, its place there,
@@ -98,11 +99,14 @@ def read(directory: pathlib.Path) -> dict[str, list[Record]]:
     for path in sorted(directory.glob("*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
             record = json.loads(line)
-            groups[record["group"]].append(record)
+            if isinstance(record.get("value"), int | float):
+                groups[record["group"]].append(record)
     return groups
 
 
 def _range(values: Sequence[float]) -> str:
+    if not values:
+        return "once"
     return f"{min(values):.3g} to {max(values):.3g}, n = {len(values)}"
 
 
@@ -118,11 +122,12 @@ def table(groups: Mapping[str, Sequence[Record]]) -> str:
         lines += ["|---|---|---:|---|---|---|"]
         for (case, peer, unit), same in rows.items():
             ratios = "; ".join(
-                f"{record['ratio']:.3g} x {record['ratio_to']} ({_range(record['ratios'])})"
+                f"{record['ratio']:.3g} x {record['ratio_to']} "
+                f"({_range(record.get('ratios', []))})"
                 for record in same
-                if "ratio" in record
+                if record.get("ratio") is not None and "ratio_to" in record
             )
-            spread = _range(same[0]["repetitions"])
+            spread = _range(same[0].get("repetitions", []))
             lines.append(
                 f"| {case} | {peer} | {same[0]['value']:.4g} | {unit} | {spread} | {ratios} |"
             )
