@@ -45,10 +45,12 @@ def run_program(*arguments):
     path = os.pathsep.join(map(str, (ROOT / "client/python", stubs)))
     done = subprocess.run(
         [COMMAND_LINE, *arguments],
-        env={**os.environ, "PYTHONPATH": path, "THERMOGRAD_PYTHON": sys.executable, "COLUMNS": "130"},
+        env={
+            **os.environ, "PYTHONPATH": path, "THERMOGRAD_PYTHON": sys.executable, "COLUMNS": "130"
+        },
         capture_output=True, text=True, encoding="utf-8", timeout=TIMEOUT_SECONDS,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 

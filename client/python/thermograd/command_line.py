@@ -29,9 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                        help="the server's --http_address (default: %(default)s)")  # fmt: skip
     watch.add_argument("run", nargs="?", metavar="RUN", help="show this run in full")
     watch.add_argument("--once", action="store_true",
-                       help="print one frame and end, as is done where the output is no terminal")  # fmt: skip
+                       help="print one frame and end, as into a pipe")  # fmt: skip
     watch.add_argument("--interval", type=float, default=1.0, metavar="SECONDS",
-                       help="time between two looks at the server (default: %(default)s)")  # fmt: skip
+                       help="time between two looks (default: %(default)s)")  # fmt: skip
 
     report = commands.add_parser(
         "report",
@@ -45,9 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         "`thermograd send --format=json` prints them")  # fmt: skip
     source.add_argument("--prometheus", metavar="URL", help="such as http://localhost:9090")
     report.add_argument("--run", default="", metavar="NAME",
-                        help="the run; of a recording its title (default: the file's name)")  # fmt: skip
+                        help="the run; of a recording the title (default: file name)")  # fmt: skip
     report.add_argument("--start", type=_moment, metavar="TIME",
-                        help="of Prometheus: ISO 8601 or seconds since 1970 (default: 24 h before the end)")  # fmt: skip
+                        help="of Prometheus: ISO 8601 or seconds since 1970 (default: 24 hours "
+                        "before the end)")  # fmt: skip
     report.add_argument("--end", type=_moment, metavar="TIME", help="the same (default: now)")
     report.add_argument("--output", type=Path, metavar="FILE",
                         help="the page (default: RUN.html; -: standard output)")  # fmt: skip
@@ -115,6 +116,7 @@ def _progress(what: str) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import Progress as Bar
 
-    with Bar(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

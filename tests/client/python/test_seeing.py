@@ -422,7 +422,7 @@ def test_view_of_a_run():
     assert re.search(r"<b>up&down</b> +0\.5 +-1 █▆▅▃▁", text)
     assert re.search(r" head +4 ━━━━━━━━━━ ", text)
     # The matrix of layers: numbers, rows in order, ones on the diagonal.
-    rows = [re.search(rf"\d {re.escape(layer)} +(.*\d) ", text)[1].split() for layer in LAYERS]
+    rows = [re.search(rf"\d {re.escape(each)} +(.*\d) ", text)[1].split() for each in LAYERS]
     assert rows == [
         ["1", ".80", ".60", ".40"],
         [".80", "1", ".80", ".60"],
@@ -527,6 +527,54 @@ def test_once_without_a_server():
     assert done.stderr == f"thermograd watch: {address} does not answer: Connection refused\n"
 
 
+def read_all(descriptor):
+    """What is written into a terminal until its last writer has closed it."""
+    written = b""
+    while True:
+        try:
+            read = os.read(descriptor, 65536)
+        except OSError:
+            # Linux' way to say so.
+            break
+        written += read
+    os.close(descriptor)
+    return written.decode("utf-8", "replace")
+
+
+def on_a_terminal(*command):
+    """What a program writes to standard output, a pipe, and to standard error, a terminal."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        command, env=environment(TERM="xterm-256color"), stdout=subprocess.PIPE, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        errors = read_all(ours)
+        output = process.stdout.read().decode()
+        assert process.wait(60) == 0, errors
+    return output, errors
+
+
+def test_long_work_shows_how_far_it_has_come(server, recorded, tmp_path):
+    output, errors = on_a_terminal(
+        COMMAND_LINE, "report", f"--recording={recorded}", f"--output={tmp_path / 'page.html'}"
+    )
+    assert output.strip().endswith("page.html")
+    assert "reading" in errors and "drawing" in errors and "100%" in errors
+
+    files = [tmp_path / f"{number}.npy" for number in range(3)]
+    for file in files:
+        numpy.save(file, numpy.ones((2, 3), numpy.float32))
+    send = [COMMAND_LINE, "send", f"--address={server.grpc_address}", "--run=sent",
+            "--format=json", *files]  # fmt: skip
+    output, errors = on_a_terminal(*send)
+    # And leaves nothing on the line.
+    assert re.search(r"\x1b\[Kstep 1 of 3.*step 3 of 3.*\r\x1b\[K$", errors, re.DOTALL)
+    (tmp_path / "sent.jsonl").write_text(output)
+    assert read_recording(tmp_path / "sent.jsonl").steps == {0, 1, 2}
+    quiet = subprocess.run(send, capture_output=True, timeout=60)
+    assert quiet.returncode == 0 and quiet.stderr == b""
+
+
 class Terminal:
     """The live view in a terminal of its own."""
 
@@ -564,13 +612,7 @@ class Terminal:
 
     def end(self):
         """Exit code, once it has ended."""
-        while True:
-            try:
-                read = os.read(self._terminal, 65536)
-            except OSError:
-                break
-            self.written += read.decode("utf-8", "replace")
-        os.close(self._terminal)
+        self.written += read_all(self._terminal)
         return os.waitstatus_to_exitcode(os.waitpid(self._process, 0)[1])
 
 
