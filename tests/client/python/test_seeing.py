@@ -570,7 +570,7 @@ def test_long_work_shows_how_far_it_has_come(server, recorded, tmp_path):
     # And leaves nothing on the line.
     assert re.search(r"\x1b\[Kstep 1 of 3.*step 3 of 3.*\r\x1b\[K$", errors, re.DOTALL)
     (tmp_path / "sent.jsonl").write_text(output)
-    assert read_recording(tmp_path / "sent.jsonl").steps == {0, 1, 2}
+    assert read_recording(tmp_path / "sent.jsonl").steps == {1, 2, 3}
     quiet = subprocess.run(send, capture_output=True, timeout=60)
     assert quiet.returncode == 0 and quiet.stderr == b""
 
