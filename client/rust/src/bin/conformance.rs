@@ -46,15 +46,12 @@ async fn stream_run(
     received.push(answers.message().await?.ok_or("the server ended the stream")?);
     // The next step is sent when the last is acknowledged: the order of the answers is then certain.
     for request in requests {
-        let ends_step = matches!(request.message, Some(StepEnd(_)));
+        let mut answered = !matches!(request.message, Some(StepEnd(_)));
         sender.send(request).await?;
-        while ends_step {
+        while !answered {
             let answer = answers.message().await?.ok_or("the server ended the stream")?;
-            let acknowledged = matches!(answer.message, Some(Acknowledgement(_)));
+            answered = matches!(answer.message, Some(Acknowledgement(_)));
             received.push(answer);
-            if acknowledged {
-                break;
-            }
         }
     }
     drop(sender);
