@@ -3,7 +3,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <mutex>
+
+#include "statistics/gradient.h"
 
 namespace thermograd::service {
 
@@ -21,17 +25,30 @@ class Admission {
   bool TakeBytes(uint64_t bytes);
   void ReturnBytes(uint64_t bytes);
 
+  /// Memory of a vector, for which the caller has taken bytes; one that was given back before if
+  /// there is one of that size, because fresh pages cost more than a step's arithmetic. Vectors
+  /// that lie idle make way for whatever takes bytes, and are freed when a stream ends. Must not
+  /// outlive this.
+  statistics::VectorMemory LendVector(size_t elements);
+
   uint64_t streams() const;
   uint64_t bytes() const;
+  uint64_t idle_bytes() const;
   uint64_t max_streams() const { return max_streams_; }
   uint64_t max_bytes() const { return max_bytes_; }
 
  private:
+  using IdleVectors = std::multimap<size_t, std::unique_ptr<double[]>>;  // by elements
+
+  void GiveBack(double* vector, size_t elements);
+
   const uint64_t max_streams_;
   const uint64_t max_bytes_;
   mutable std::mutex mutex_;
   uint64_t streams_ = 0;
   uint64_t bytes_ = 0;
+  IdleVectors idle_;
+  uint64_t idle_bytes_ = 0;
 };
 
 /// Memory that one stream has taken; returned when it goes.

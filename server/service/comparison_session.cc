@@ -1,11 +1,12 @@
 #include "service/comparison_session.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/reduce.h"
 #include "metrics/representation_collapse.h"
+#include "service/decode.h"
 #include "service/messages.h"
 #include "service/similarity_options.h"
 
@@ -138,27 +139,21 @@ absl::Status ComparisonSession::ReceiveChunk(const v1::ComparisonChunk& chunk) {
     return absl::InvalidArgumentError(
         absl::StrCat("chunk.offset: ", chunk.offset(), ", expected ", side.received));
   }
-  const absl::StatusOr<Elements> elements = decoder_.Decode(side.header.data_type(), chunk.data());
+  const absl::StatusOr<Elements> elements = Decode(side.header.data_type(), chunk.data());
   if (!elements.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("chunk.", elements.status().message()));
   }
   const uint64_t size = side.header.samples() * side.header.features();
-  if (elements->size() > size - side.received) {
+  if (elements->count > size - side.received) {
     return absl::InvalidArgumentError(
         absl::StrCat("chunk.data: goes beyond the ", size, " elements of the matrix"));
   }
-  const auto add = [&](auto values) {
-    for (const auto value : values) {
-      side.finite = side.finite && std::isfinite(value);
-      side.values.push_back(static_cast<double>(value));
-    }
-  };
-  if (elements->is_double) {
-    add(elements->doubles);
-  } else {
-    add(elements->floats);
-  }
-  side.received += elements->size();
+  const size_t end = side.values.size();
+  side.values.resize(end + elements->count);
+  kernels::Moments moments;
+  kernels::AddMomentsAndSet(*elements, 0, 1, &moments, side.values.data() + end);
+  side.finite = side.finite && moments.nans + moments.infinities == 0;
+  side.received += elements->count;
   if (moments_) {
     AddRows();
     if ((sides_[0]->values.size() + sides_[1]->values.size()) * sizeof(double) > PendingBytes()) {
@@ -203,6 +198,13 @@ absl::StatusOr<v1::CompareRepresentationsResponse> ComparisonSession::Finish() {
                                          SimilarityScope::kLayers, {}, &figures);
   } else if (moments_) {
     metrics::AppendSimilarities(*moments_, options_, SimilarityScope::kLayers, {}, &figures);
+  } else if (metrics::PrefersMoments(n, x.header.features(), y.header.features(), options_)) {
+    const size_t p = x.header.features();
+    const size_t q = y.header.features();
+    statistics::CrossMoments moments(p, q);
+    moments.Add(statistics::StandardisedColumns(x.values, n, p),
+                statistics::StandardisedColumns(y.values, n, q), n);
+    metrics::AppendSimilarities(moments, options_, SimilarityScope::kLayers, {}, &figures);
   } else {
     metrics::AppendSimilarities(metrics::Prepare(x.values, n, x.header.features(), options_),
                                 metrics::Prepare(y.values, n, y.header.features(), options_),

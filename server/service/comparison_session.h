@@ -10,7 +10,6 @@
 #include "absl/status/statusor.h"
 #include "metrics/representation_similarity.h"
 #include "service/admission.h"
-#include "service/decode.h"
 #include "service/limits.h"
 #include "statistics/representation_moments.h"
 #include "thermograd/v1/training_analysis_service.pb.h"
@@ -56,7 +55,6 @@ class ComparisonSession {
 
   const Limits limits_;
   Reservation memory_;
-  Decoder decoder_;
   bool has_options_ = false;
   metrics::SimilarityOptions options_;
   std::array<std::optional<Side>, 2> sides_;

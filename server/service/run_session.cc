@@ -23,13 +23,6 @@ absl::Status CheckNumber(const char* field, double value, bool positive) {
                                                  " number"));
 }
 
-template <typename T>
-void CountNonFiniteOf(std::span<const T> values, statistics::NonFinite* counts) {
-  kernels::Moments moments;
-  kernels::AddMoments(values.data(), values.size(), 0, &moments);
-  counts->Merge({.nans = moments.nans, .infinities = moments.infinities});
-}
-
 }  // namespace
 
 RunSession::RunSession(const Environment& environment, std::function<void()> supersede,
@@ -45,10 +38,13 @@ RunSession::~RunSession() {
   if (stream_ != 0) environment_.runs->Close(stream_);
 }
 
-bool RunSession::IsHeavy(const v1::StreamRunRequest& request) const {
-  return request.has_step_end() && step_ &&
-         (step_->has_activations || !declaration_->symmetries.empty() ||
-          declaration_->world_size > 1);
+std::optional<WorkerPool::Length> RunSession::WorkOf(const v1::StreamRunRequest& request) const {
+  if (!request.has_step_end() || !step_) return std::nullopt;
+  if (step_->has_activations || declaration_->has_spectra) return WorkerPool::Length::kLong;
+  if (!declaration_->symmetries.empty() || declaration_->world_size > 1) {
+    return WorkerPool::Length::kShort;
+  }
+  return std::nullopt;
 }
 
 absl::Status RunSession::Receive(const v1::StreamRunRequest& request,
@@ -162,11 +158,11 @@ absl::Status RunSession::ReceiveChunk(const v1::TensorChunk& chunk) {
                                                      " bytes, the limit max_chunk_bytes is ",
                                                      environment_.limits.max_chunk_bytes));
   }
-  absl::StatusOr<Elements> elements = decoder_.Decode(chunk.data_type(), chunk.data());
+  absl::StatusOr<Elements> elements = Decode(chunk.data_type(), chunk.data());
   if (!elements.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("chunk.", elements.status().message()));
   }
-  if (elements->size() == 0) return absl::InvalidArgumentError("chunk.data: must not be empty");
+  if (elements->count == 0) return absl::InvalidArgumentError("chunk.data: must not be empty");
   ++environment_.counters->chunks;
   if (chunk.kind() == v1::TENSOR_KIND_ACTIVATION ||
       chunk.kind() == v1::TENSOR_KIND_ACTIVATION_GRADIENT) {
@@ -249,20 +245,16 @@ absl::Status RunSession::ReceiveActivations(const v1::TensorChunk& chunk,
                                                    activations.batch_rows.back()));
   }
   const size_t batch_elements = activations.batch_rows.back() * layer.width;
-  if (absl::Status status = CheckSize(layer.name, chunk.offset(), elements.size(), batch_elements);
+  if (absl::Status status = CheckSize(layer.name, chunk.offset(), elements.count, batch_elements);
       !status.ok()) {
     return status;
   }
-  const auto add = [&](auto values) {
-    CountNonFiniteOf(values, &activations.non_finite);
-    activations.values.insert(activations.values.end(), values.begin(), values.end());
-  };
-  if (elements.is_double) {
-    add(elements.doubles);
-  } else {
-    add(elements.floats);
-  }
-  state.next_element += elements.size();
+  const size_t end = activations.values.size();
+  activations.values.resize(end + elements.count);
+  kernels::Moments moments;
+  kernels::AddMomentsAndSet(elements, 0, 1, &moments, activations.values.data() + end);
+  activations.non_finite.Merge({.nans = moments.nans, .infinities = moments.infinities});
+  state.next_element += elements.count;
   if (state.next_element == batch_elements) {
     state.next_element = 0;
     activations.complete = activations.batch_rows.size() == batches;
@@ -285,13 +277,15 @@ absl::Status RunSession::ReceiveStepEnd(const v1::StepEnd& end,
   CountUndefined(*figures, environment_.counters);
   last_step_ = end.step();
   RankStep rank = step_->intake.TakeRank();
+  const uint64_t memory_bytes = run_memory_.bytes() + rank.memory->bytes();
   step_.reset();
   const bool is_reported = steps_++ % declaration_->report_every_steps == 0;
   // Later than now it runs on another thread, so it takes along all that it needs.
   const auto complete = [environment = environment_, stream = stream_, step = end.step(), figures,
-                         non_finite = non_finite_, is_reported](const RunFigures& run_figures) {
+                         non_finite = non_finite_, is_reported,
+                         memory_bytes](const RunFigures& run_figures) {
     std::vector<v1::StreamRunResponse> answers;
-    environment.runs->Publish(stream, step, figures, run_figures, non_finite);
+    environment.runs->Publish(stream, step, figures, run_figures, non_finite, memory_bytes);
     ++environment.counters->steps;
     if (is_reported) {
       v1::StepReport* report = answers.emplace_back().mutable_step_report();

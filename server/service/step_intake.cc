@@ -33,15 +33,6 @@ bool IsParameterKind(const RunDeclaration& declaration, v1::TensorKind kind) {
   }
 }
 
-template <typename Accumulator>
-void AddTo(const Elements& elements, size_t offset, Accumulator* accumulator) {
-  if (elements.is_double) {
-    accumulator->Add(elements.doubles, offset);
-  } else {
-    accumulator->Add(elements.floats, offset);
-  }
-}
-
 // A tensor that came as such and as a sum, if there is one.
 absl::Status CheckEither(const std::string& name, const ParameterPart& part) {
   if (!part.sums) return absl::OkStatus();
@@ -131,17 +122,24 @@ absl::Status StepIntake::AddGradient(const v1::TensorChunk& chunk, size_t index,
   auto& gradient = rank_.parameters[index].gradient;
   const uint64_t microbatches = rank_.settings.microbatches;
   if (!gradient) {
-    // The ranks' sum vectors are added, unless the trainer sends what they come to.
-    const bool is_merged = declaration_.world_size > 1 && !declaration_.gradients_are_reduced &&
-                           !declaration_.sends_reduced_gradients;
-    const bool keep_sum = TensorsToKeep(declaration_, parameter).gradient || is_merged;
-    const bool has_vector = keep_sum || microbatches > 1;
-    if (absl::Status status =
-            TakeMemory(has_vector ? parameter.shard_elements * sizeof(double) : 0);
-        !status.ok()) {
-      return status;
+    using statistics::SumUse;
+    SumUse use = SumUse::kNorm;
+    if (declaration_.sends_reduced_gradients) {
+      use = SumUse::kNone;
+    } else if (TensorsToKeep(declaration_, parameter).gradient ||
+               (declaration_.world_size > 1 && !declaration_.gradients_are_reduced)) {
+      use = SumUse::kVector;
     }
-    gradient.emplace(parameter.shard_elements, microbatches, keep_sum, 1 / loss_scale_);
+    statistics::VectorMemory memory;
+    if (statistics::GradientAccumulator::NeedsMemory(microbatches, use)) {
+      if (absl::Status status = TakeMemory(parameter.shard_elements * sizeof(double));
+          !status.ok()) {
+        return status;
+      }
+      memory = admission_->LendVector(parameter.shard_elements);
+    }
+    gradient.emplace(parameter.shard_elements, microbatches, use, 1 / loss_scale_,
+                     std::move(memory));
   }
   if (chunk.microbatch() >= microbatches || gradient->complete()) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -152,11 +150,11 @@ absl::Status StepIntake::AddGradient(const v1::TensorChunk& chunk, size_t index,
     return OutOfOrder(parameter.name, chunk, gradient->microbatch(), gradient->next_element());
   }
   if (absl::Status status =
-          CheckSize(parameter.name, chunk.offset(), elements.size(), parameter.shard_elements);
+          CheckSize(parameter.name, chunk.offset(), elements.count, parameter.shard_elements);
       !status.ok()) {
     return status;
   }
-  AddTo(elements, chunk.offset(), &*gradient);
+  gradient->Add(elements, chunk.offset());
   return absl::OkStatus();
 }
 
@@ -205,11 +203,11 @@ absl::Status StepIntake::AddOther(const v1::TensorChunk& chunk, size_t index,
     return OutOfOrder(parameter.name, chunk, 0, (*tensor)->next_element());
   }
   if (absl::Status status =
-          CheckSize(parameter.name, chunk.offset(), elements.size(), parameter.shard_elements);
+          CheckSize(parameter.name, chunk.offset(), elements.count, parameter.shard_elements);
       !status.ok()) {
     return status;
   }
-  AddTo(elements, chunk.offset(), &**tensor);
+  (*tensor)->Add(elements, chunk.offset());
   return absl::OkStatus();
 }
 

@@ -3,7 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
+#include <functional>
+#include <memory>
 #include <vector>
 
 #include "kernels/reduce.h"
@@ -28,20 +29,38 @@ struct GradientSums {
   void MergeParameters(const GradientSums& other);
 };
 
+/// What will be asked of the vector sum_i g_i over the microbatches.
+enum class SumUse {
+  /// Nothing: the trainer sends the reduced gradient.
+  kNone,
+  /// Its norm.
+  kNorm,
+  /// Its norm and itself, or to be merged.
+  kVector,
+};
+
+/// Memory of a vector, not initialised. Whoever lends it says what becomes of it afterwards.
+using VectorMemory = std::unique_ptr<double[], std::function<void(double*)>>;
+
 /// The microbatch gradients of one parameter, or of a shard of it, in one step.
 class GradientAccumulator {
  public:
-  /// `elements`: size of the parameter. `keep_sum`: the vector sum_i g_i will be asked for, or
-  /// merged. `factor` multiplies every element (the inverse of the loss scale).
-  GradientAccumulator(size_t elements, uint64_t microbatches, bool keep_sum, double factor);
+  /// True if the vector must be held between microbatches, or after them.
+  static bool NeedsMemory(uint64_t microbatches, SumUse use) {
+    return use == SumUse::kVector || (use == SumUse::kNorm && microbatches > 1);
+  }
+
+  /// `elements`: size of the parameter. `factor` multiplies every element (the inverse of the loss
+  /// scale). `memory`: for as many elements, if NeedsMemory; its own if null.
+  GradientAccumulator(size_t elements, uint64_t microbatches, SumUse use, double factor,
+                      VectorMemory memory = nullptr);
 
   /// Adds the elements from index `first` of the current microbatch on. The caller has checked
   /// that they continue it and do not go beyond its end.
-  void Add(std::span<const float> chunk, size_t first);
-  void Add(std::span<const double> chunk, size_t first);
+  void Add(const kernels::Elements& chunk, size_t first);
 
   /// Adds the microbatches of another rank that holds the same elements. Both are complete and
-  /// keep their sums.
+  /// have kVector.
   void MergeMicrobatches(const GradientAccumulator& other);
 
   /// True once every element of every microbatch was added.
@@ -52,24 +71,23 @@ class GradientAccumulator {
   size_t next_element() const { return next_; }
   const NonFinite& non_finite() const { return non_finite_; }
 
-  /// Valid when complete and finite.
+  /// Valid when complete and finite; the applied norm is 0 where kNone was said.
   GradientSums Sums() const;
-  /// sum_i g_i / n, the gradient that a step applies. Needs `keep_sum`.
+  /// sum_i g_i / n, the gradient that a step applies. Empty unless kVector.
   std::vector<double> Mean() const;
 
  private:
-  template <typename T>
-  void AddElements(std::span<const T> chunk, size_t first);
-
   size_t elements_;
   uint64_t microbatches_;
+  SumUse use_;
   double factor_;
   uint64_t microbatch_ = 0;
   size_t next_ = 0;
-  kernels::Moments moments_;
+  kernels::Moments moments_;  // of the current microbatch
   double sum_squared_norm_ = 0;
   NonFinite non_finite_;
-  std::vector<double> sum_;
+  VectorMemory sum_;
+  kernels::Lanes sum_squares_;  // |sum_i g_i|^2, of several microbatches
 };
 
 }  // namespace thermograd::statistics

@@ -7,23 +7,13 @@ TensorAccumulator::TensorAccumulator(size_t elements, bool keep_values, double f
   if (keep_values) values_.resize(elements);
 }
 
-template <typename T>
-void TensorAccumulator::AddElements(std::span<const T> chunk, size_t first) {
-  kernels::AddMoments(chunk.data(), chunk.size(), first, &moments_);
-  if (!values_.empty()) {
-    for (size_t i = 0; i < chunk.size(); ++i) {
-      values_[first + i] = factor_ * static_cast<double>(chunk[i]);
-    }
+void TensorAccumulator::Add(const kernels::Elements& chunk, size_t first) {
+  if (values_.empty()) {
+    kernels::AddMoments(chunk, first, &moments_);
+  } else {
+    kernels::AddMomentsAndSet(chunk, first, factor_, &moments_, values_.data() + first);
   }
-  next_ = first + chunk.size();
-}
-
-void TensorAccumulator::Add(std::span<const float> chunk, size_t first) {
-  AddElements(chunk, first);
-}
-
-void TensorAccumulator::Add(std::span<const double> chunk, size_t first) {
-  AddElements(chunk, first);
+  next_ = first + chunk.count;
 }
 
 NonFinite TensorAccumulator::non_finite() const {

@@ -2,7 +2,6 @@
 #define THERMOGRAD_STATISTICS_TENSOR_H_
 
 #include <cstddef>
-#include <span>
 #include <utility>
 #include <vector>
 
@@ -20,8 +19,7 @@ class TensorAccumulator {
 
   /// Adds the elements from index `first` on. The caller has checked that they continue the tensor
   /// and do not go beyond its end.
-  void Add(std::span<const float> chunk, size_t first);
-  void Add(std::span<const double> chunk, size_t first);
+  void Add(const kernels::Elements& chunk, size_t first);
 
   /// True once every element was added.
   bool complete() const { return next_ == elements_; }
@@ -37,9 +35,6 @@ class TensorAccumulator {
   std::vector<double> TakeValues() { return std::move(values_); }
 
  private:
-  template <typename T>
-  void AddElements(std::span<const T> chunk, size_t first);
-
   size_t elements_;
   double factor_;
   size_t next_ = 0;

@@ -109,12 +109,18 @@ RankStep Part(const RunDeclaration& rank, const WholeStep& step,
   for (size_t p = 0; p < rank.parameters.size(); ++p) {
     const DeclaredParameter& parameter = rank.parameters[p];
     ParameterPart& out = part.parameters.emplace_back();
-    out.gradient.emplace(parameter.shard_elements, microbatches.size(), true, 1.0);
+    out.gradient.emplace(
+        parameter.shard_elements, microbatches.size(),
+        rank.sends_reduced_gradients ? statistics::SumUse::kNone : statistics::SumUse::kVector,
+        1.0);
+    const auto cut = [&](const std::vector<double>& matrix) {
+      return Cut(matrix, parameter.shape[1], parameter.shard);
+    };
     for (const size_t m : microbatches) {
-      out.gradient->Add(Cut(step.gradients[p][m], parameter.shape[1], parameter.shard), 0);
+      out.gradient->Add(kernels::Elements::Of(cut(step.gradients[p][m])), 0);
     }
     out.weight.emplace(parameter.shard_elements, true, 1.0);
-    out.weight->Add(Cut(step.weights[p], parameter.shape[1], parameter.shard), 0);
+    out.weight->Add(kernels::Elements::Of(cut(step.weights[p])), 0);
   }
   return part;
 }
@@ -297,7 +303,7 @@ TEST(RankGroup, TheReducedGradientGivesWhatTheRanksVectorsGive) {
         for (size_t i = 0; i < mean.size(); ++i) mean[i] += gradient[i] / 4;
       }
       part.parameters[p].reduced_gradient.emplace(mean.size(), true, 1.0);
-      part.parameters[p].reduced_gradient->Add(mean, 0);
+      part.parameters[p].reduced_gradient->Add(kernels::Elements::Of(mean), 0);
     }
     figures = group.EndStep(tickets[rank], std::move(part), [](const RunFigures&) {});
   }
@@ -328,7 +334,7 @@ RankStep Reduced(const RunDeclaration& rank, const WholeStep& step,
         }
       }
       statistics::TensorAccumulator accumulator(mean.size(), false, 1);
-      accumulator.Add(mean, 0);
+      accumulator.Add(kernels::Elements::Of(mean), 0);
       parameter.sums->reduced_gradient_squared_norm = accumulator.SquaredNorm();
     }
     parameter.gradient.reset();

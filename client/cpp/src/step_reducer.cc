@@ -125,7 +125,7 @@ class StepReducer::Implementation {
     if (!intake_) return absl::InvalidArgumentError("no step is open");
     if (absl::Status status = Validate(tensor); !status.ok()) return status;
     const absl::StatusOr<service::Elements> elements =
-        decoder_.Decode(tensor.data_type, tensor.bytes);
+        service::Decode(tensor.data_type, tensor.bytes);
     if (!elements.ok()) return elements.status();
     v1::TensorChunk chunk;
     chunk.set_tensor_id(tensor_id);
@@ -176,7 +176,6 @@ class StepReducer::Implementation {
   const service::RunDeclaration declaration_;
   const std::vector<bool> covered_;
   std::unordered_map<size_t, uint32_t> ids_;
-  service::Decoder decoder_;
   std::optional<service::StepIntake> intake_;
 };
 
