@@ -31,9 +31,9 @@ constexpr uint64_t kSamples = 8;
 constexpr uint32_t kMicrobatches = 2;
 
 // Numbers that stand for a trainer's, row-major.
-std::vector<float> Tensor(size_t count, double phase) {
-  std::vector<float> elements(count);
-  for (size_t i = 0; i < count; ++i) {
+std::vector<float> Tensor(size_t rows, size_t columns, double phase) {
+  std::vector<float> elements(rows * columns);
+  for (size_t i = 0; i < elements.size(); ++i) {
     elements[i] = static_cast<float>(std::sin(phase + static_cast<double>(i * i)));
   }
   return elements;
@@ -80,15 +80,15 @@ absl::Status SendStep(client::RunStream& stream, uint64_t step) {
   if (absl::Status status = stream.BeginStep(begin); !status.ok()) return status;
   for (uint32_t microbatch = 0; microbatch < kMicrobatches; ++microbatch) {
     const double phase = static_cast<double>(10 * step + microbatch);
-    const std::vector<float> gradient = Tensor(4 * 3, phase);
+    const std::vector<float> gradient = Tensor(4, 3, phase);
     absl::Status status = stream.Send(kWeight, v1::TENSOR_KIND_GRADIENT,
                                       absl::MakeConstSpan(gradient), {4, 3}, microbatch);
     if (!status.ok()) return status;
-    const std::vector<float> hidden = Tensor(kSamples * 4, phase);
+    const std::vector<float> hidden = Tensor(kSamples, 4, phase);
     status = stream.Send(kHidden, v1::TENSOR_KIND_ACTIVATION, absl::MakeConstSpan(hidden),
                          {kSamples, 4}, microbatch);
     if (!status.ok()) return status;
-    const std::vector<float> output = Tensor(kSamples * 2, phase);
+    const std::vector<float> output = Tensor(kSamples, 2, phase);
     status = stream.Send(kOutput, v1::TENSOR_KIND_ACTIVATION, absl::MakeConstSpan(output),
                          {kSamples, 2}, microbatch);
     if (!status.ok()) return status;
@@ -112,8 +112,8 @@ absl::Status StreamRun(const std::shared_ptr<grpc::Channel>& channel) {
 }
 
 absl::Status Compare(const std::shared_ptr<grpc::Channel>& channel) {
-  const std::vector<float> x = Tensor(16 * 4, 1);
-  const std::vector<float> y = Tensor(16 * 4, 2);
+  const std::vector<float> x = Tensor(16, 4, 1);
+  const std::vector<float> y = Tensor(16, 4, 2);
   const absl::StatusOr<v1::CompareRepresentationsResponse> similarities =
       client::Compare(channel, {client::ViewOf(absl::MakeConstSpan(x), {16, 4}), ""},
                       {client::ViewOf(absl::MakeConstSpan(y), {16, 4}), ""});
