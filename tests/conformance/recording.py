@@ -18,8 +18,7 @@ NAN_STEP = 3
 def run_requests():
     """A run of two parameters with a symmetry and a probe set of two layers, in three steps.
 
-    The last step's gradients hold a NaN. Every optional field that a trainer uses is set somewhere
-    and left out somewhere else.
+    The last step's gradients hold a NaN, and its loss and weight decay are left out.
     """
     source = random.Random(0)
     yield service.StreamRunRequest(run_spec=_declaration())
