@@ -529,6 +529,8 @@ class Watcher:
             self._begin_step()
 
     def _begin_training(self) -> None:
+        if not self._is_begun and self._reducer is not None:
+            self._reducer.begin_step()
         self._is_begun = True
         self._submit()
 
