@@ -23,6 +23,8 @@ _HOT, _WARN, _DIM, _CURVE = "bold red", "yellow", "bright_black", "cyan"
 _RESIDUAL_LIMIT = 0.01
 _LEAST_SPARK_COLUMNS, _MOST_SPARK_COLUMNS = 12, 60
 _BAR_COLUMNS = 10
+# The table of runs has all its columns, and curves, from here on.
+_FULL_TABLE, _CURVE_TABLE = 104, 120
 # Two panels stand side by side from here on.
 _WIDE = 130
 _LIST_ROWS = 8
@@ -148,14 +150,16 @@ class _Drawing:
         table.add_column("run", ratio=2, overflow="ellipsis", no_wrap=True, min_width=8)
         for title in ("step", "steps/s", "loss"):
             table.add_column(title, justify="right", no_wrap=True)
-        if has_curves := self.width >= 110:
+        if has_curves := self.width >= _CURVE_TABLE:
             table.add_column("", no_wrap=True)
-        for title in ("noise scale", "temperature", "entropic", "residual", "balance", "NaN, inf"):
+        titles = ["noise scale", "temperature", "entropic", "residual", "balance", "NaN, inf"]
+        if is_narrow := self.width < _FULL_TABLE:
+            titles = ["noise scale", "entropic", "residual", "NaN, inf"]
+        for title in titles:
             table.add_column(title, justify="right", no_wrap=True)
         for run in board.runs.values():
             loss = metric_key("thermograd_loss")
             share = run.value("thermograd_entropic_share_ratio")
-            residual = run.worst("thermograd_symmetry_residual_ratio")
             count = run.non_finite()
             cells: list[RenderableType] = [
                 self._name(run),
@@ -165,14 +169,14 @@ class _Drawing:
             ]
             if has_curves:
                 cells.append(self._curve(run.curve(loss), 14))
-            cells += [
-                self._figure(run, metric_key("thermograd_gradient_noise_scale_samples")),
-                self._figure(run, metric_key("thermograd_temperature")),
-                "–" if share is None else f"{share:.1%}",
-                self._residual(residual),
-                number(run.worst("thermograd_symmetry_gradient_balance_ratio")),
-                Text(f"{count:,}", _HOT if count else _DIM),
-            ]
+            cells.append(self._figure(run, metric_key("thermograd_gradient_noise_scale_samples")))
+            if not is_narrow:
+                cells.append(self._figure(run, metric_key("thermograd_temperature")))
+            cells.append("–" if share is None else f"{share:.1%}")
+            cells.append(self._residual(run.worst("thermograd_symmetry_residual_ratio")))
+            if not is_narrow:
+                cells.append(number(run.worst("thermograd_symmetry_gradient_balance_ratio")))
+            cells.append(Text(f"{count:,}", _HOT if count else _DIM))
             table.add_row(*cells, style=None if run.is_live else _DIM)
         return table
 

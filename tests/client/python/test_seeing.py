@@ -441,7 +441,12 @@ def test_wide_views_use_their_width_and_narrow_ones_fit():
         assert "cka" in "".join(lines)
         # The names of what is measured are not squeezed away.
         assert any("<b>up&down<" in line for line in lines)
-    assert max(map(len, frame_of(view_of_reports(), width=80).splitlines())) == 80
+    for width in (200, 120, 104, 80):
+        lines = frame_of(view_of_reports(), width=width).splitlines()
+        assert max(map(len, lines)) == width
+        # Nothing is cut off, columns are left out.
+        assert "…" not in "".join(lines) and any("residual" in line for line in lines)
+        assert any("balance" in line for line in lines) == (width >= 104)
 
 
 def test_colour_only_where_it_is_wanted(monkeypatch):
