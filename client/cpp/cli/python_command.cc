@@ -42,6 +42,7 @@ int BecomePythonCommand(absl::Span<const std::string> arguments, Console console
   std::vector<std::string> words = {chosen == nullptr ? "python3" : chosen, "-c", kProgram};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> pointers;
+  pointers.reserve(words.size() + 1);
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
   execvp(pointers[0], pointers.data());
