@@ -88,7 +88,7 @@ def _multihead_attention(name: str, module: nn.MultiheadAttention) -> _Attention
     packed = isinstance(module._parameters.get("in_proj_weight"), nn.Parameter)
     if not packed and not isinstance(module._parameters.get("q_proj_weight"), nn.Parameter):
         return None
-    rows = []
+    rows: list[_Rows] = []
     for number, kind in enumerate("qkv"):
         weight = (
             member(parameter_name(name, "in_proj_weight"), number * width, width)
@@ -99,7 +99,8 @@ def _multihead_attention(name: str, module: nn.MultiheadAttention) -> _Attention
         if module.in_proj_bias is not None:
             bias = member(parameter_name(name, "in_proj_bias"), number * width, width)
         rows.append(_Rows(weight, bias, width))
-    return _Attention(name, module, *rows, output, module.head_dim)
+    query, key, value = rows
+    return _Attention(name, module, query, key, value, output, module.head_dim)
 
 
 def _separate(name: str, module: nn.Module) -> _Attention | None:

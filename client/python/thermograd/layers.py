@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -51,7 +52,7 @@ def parameter_name(module: str, parameter: str) -> str:
     return f"{module}.{parameter}" if module else parameter
 
 
-def linear_map(name: str, module: nn.Module | None) -> LinearMap | None:
+def linear_map(name: str, module: Any) -> LinearMap | None:
     """The module as a linear map; None if it is none, or if its weights are computed.
 
     Exact types: a subclass may compute something else.
@@ -59,7 +60,7 @@ def linear_map(name: str, module: nn.Module | None) -> LinearMap | None:
     # Not as attributes: while a model is traced, looking at one counts as the model's reading it.
     parameters = {} if module is None else module._parameters
     stored = parameters.get("weight")
-    if module is None or stored is None or "bias" not in parameters:
+    if stored is None or "bias" not in parameters:
         return None
     weight = parameter_name(name, "weight")
     bias = None if parameters["bias"] is None else parameter_name(name, "bias")
@@ -88,10 +89,10 @@ def is_batch_norm(module: nn.Module) -> bool:
     return type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
-def is_instance_norm(module: nn.Module) -> bool:
+def is_instance_norm(module: Any) -> bool:
     """Whether each feature of a sample is normalised over its positions."""
     kinds = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
-    return type(module) in kinds and not module.track_running_stats
+    return type(module) in kinds and not bool(module.track_running_stats)
 
 
 def is_feature_norm(module: nn.Module) -> bool:
@@ -99,7 +100,7 @@ def is_feature_norm(module: nn.Module) -> bool:
     return type(module) is nn.LayerNorm or type(module).__name__.endswith("RMSNorm")
 
 
-def affine_map(name: str, module: nn.Module) -> LinearMap | None:
+def affine_map(name: str, module: Any) -> LinearMap | None:
     """Scale and shift of a batch normalisation, which multiply each feature by itself."""
     if not is_batch_norm(module) or module._parameters.get("weight") is None:
         return None

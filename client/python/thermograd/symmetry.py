@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -25,6 +26,8 @@ from thermograd.declaration import (
 )
 from thermograd.layers import linear_map, member, parameter_name
 from thermograd.symmetry_graph import graph_symmetries
+
+_log = logging.getLogger("thermograd")
 
 # Endings of the names of transformers' classes whose output enters a cross entropy.
 _TOKEN_MODELS = ("LMHeadModel", "ForCausalLM", "ForMaskedLM")
@@ -63,19 +66,29 @@ class Symmetries(list[Symmetry]):
             for row in rows
         )
 
-    def within_limits(self) -> Symmetries:
-        """Those that a server with default limits keeps, the smallest first to be chosen."""
-        sizes = {symmetry.name: _window_bytes(symmetry, self._shapes) for symmetry in self}
-        kept, used = set(), 0
-        for symmetry in sorted(self, key=lambda symmetry: sizes[symmetry.name]):
-            used += sizes[symmetry.name]
+    def measurable(self, parameters: Container[str]) -> Symmetries:
+        """Those of these parameters that a server with its default limits keeps, the small first.
+
+        What is left out of them is logged.
+        """
+        own = [s for s in self if all(name in parameters for name in parameters_of(s))]
+        small = [s for s in own if _dimension(s, self._shapes) <= _MAX_ROTATION_ROWS]
+        sizes = {symmetry.name: _window_bytes(symmetry, self._shapes) for symmetry in small}
+        kept: set[str] = set()
+        used = 0
+        for name in sorted(sizes, key=lambda name: sizes[name]):
+            used += sizes[name]
             if used > _MAX_BYTES or len(kept) == _MAX_SYMMETRIES:
                 break
-            if _dimension(symmetry, self._shapes) <= _MAX_ROTATION_ROWS:
-                kept.add(symmetry.name)
-            else:
-                used -= sizes[symmetry.name]
-        return Symmetries((s for s in self if s.name in kept), self._shapes)
+            kept.add(name)
+        if len(kept) < len(own):
+            _log.warning(
+                "%d of the %d symmetries that were found are more than a server keeps by default "
+                "and are not measured: see thermograd.symmetries",
+                len(own) - len(kept),
+                len(own),
+            )
+        return Symmetries((s for s in own if s.name in kept), self._shapes)
 
 
 def symmetries(model: nn.Module, *, loss: Any = None) -> Symmetries:
@@ -227,8 +240,8 @@ def _adapter(label: str, names: Sequence[str], first: Any, second: Any) -> Itera
         rank, width = first.shape
         is_transposed = rank > width
         if first.shape[is_transposed] == second.shape[not is_transposed]:
-            members = [member(name, transposed=is_transposed) for name in names]
-            yield DoubleRotation(label, *members)
+            a_member, b_member = (member(name, transposed=is_transposed) for name in names)
+            yield DoubleRotation(label, a_member, b_member)
 
 
 def _normalised_weights(model: nn.Module) -> Iterator[Symmetry]:
@@ -275,6 +288,8 @@ def _logit_translations(model: nn.Module) -> Iterator[Symmetry]:
             and config.problem_type in (None, "single_label_classification")
         ):
             layer = next((getattr(module, n) for n in _LABEL_LAYERS if hasattr(module, n)), None)
+            if type(layer) is nn.Sequential:
+                layer = layer[-1]
         for inner_name, inner in module.named_modules(prefix=name):
             found = linear_map(inner_name, layer) if inner is layer else None
             if found is not None:

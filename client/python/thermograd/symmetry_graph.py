@@ -70,6 +70,12 @@ _EFFECT_OF_METHOD = {
 }
 _PRODUCTS = (operator.mul, torch.mul, "mul", "mul_")
 _QUOTIENTS = (operator.truediv, torch.div, "div", "div_")
+_KNOWN_LAYERS = (
+    ("linear1", "linear2", "activation"),
+    ("fc1", "fc2", "activation_fn"),
+    ("wi", "wo", "act"),
+)
+_KNOWN_GATED_LAYERS = (("gate_proj", "up_proj", "down_proj"), ("wi_0", "wi_1", "wo"))
 _SOFTMAX_MODULES = (nn.Softmax, nn.LogSoftmax, nn.CrossEntropyLoss)
 _SOFTMAX_FUNCTIONS = (
     F.softmax, F.log_softmax, F.cross_entropy, torch.softmax, torch.log_softmax, "softmax",
@@ -79,21 +85,37 @@ _SOFTMAX_FUNCTIONS = (
 
 def graph_symmetries(model: nn.Module, *, is_classifier: bool) -> Iterator[Symmetry]:
     """Symmetries of layers that read one another; `is_classifier`: the output enters a softmax."""
-    for name, module in model.named_modules():
-        # A leaf to torch.fx.
-        if type(module) in (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer):
-            if module.activation is F.relu or type(module.activation) in _HOMOGENEOUS_MODULES:
-                layers = [
-                    linear_map(parameter_name(name, part), getattr(module, part))
-                    for part in ("linear1", "linear2")
-                ]
-                if layers[0] is not None and layers[1] is not None:
-                    yield from _consecutive(*layers, frozenset({_Effect.HOMOGENEOUS}))
+    yield from _known_rescalings(model)
     for part in _traced_parts(model):
         for symmetry in _symmetries_of(part, model):
             yield symmetry
         if is_classifier and part.name == "":
             yield from _output_translation(part)
+
+
+def _known_rescalings(model: nn.Module) -> Iterator[Symmetry]:
+    """Of modules that torch.fx does not look into or cannot trace, by the names of their layers."""
+    for name, module in model.named_modules():
+        if not type(module).__module__.startswith(("torch.nn.", "transformers.")):
+            continue
+        for first, second, activation in _KNOWN_LAYERS:
+            between = getattr(module, activation, None)
+            if between is F.relu or type(between) in _HOMOGENEOUS_MODULES:
+                yield from _known_rescaling(name, module, first, second)
+        for gate, first, second in _KNOWN_GATED_LAYERS:
+            if hasattr(module, gate):
+                yield from _known_rescaling(name, module, first, second)
+
+
+def _known_rescaling(
+    name: str, module: nn.Module, first: str, second: str
+) -> Iterator[Symmetry]:
+    layers = [
+        linear_map(parameter_name(name, part), getattr(module, part, None))
+        for part in (first, second)
+    ]
+    if layers[0] is not None and layers[1] is not None:
+        yield from _consecutive(layers[0], layers[1], frozenset({_Effect.HOMOGENEOUS}))
 
 
 @dataclass(frozen=True)
@@ -255,7 +277,7 @@ def _maps(part: _Part) -> dict[torch.fx.Node, LinearMap]:
 
 
 def _path(node: torch.fx.Node, part: _Part) -> _Path | None:
-    effects = set()
+    effects: set[_Effect] = set()
     while len(node.users) == 1:
         (user,) = node.users
         effect = _effect(user, node, part)
@@ -268,26 +290,27 @@ def _path(node: torch.fx.Node, part: _Part) -> _Path | None:
 
 
 def _effect(user: torch.fx.Node, node: torch.fx.Node, part: _Part) -> _Effect | None:
+    target: Any = user.target
     operands = user.args[:2]
     if user.op in ("call_function", "call_method"):
-        if user.target in _PRODUCTS and len(operands) == 2:
+        if target in _PRODUCTS and len(operands) == 2:
             return _effect_of_factor(operands[1] if operands[0] is node else operands[0], node)
-        if user.target in _QUOTIENTS and len(operands) == 2 and operands[0] is node:
+        if target in _QUOTIENTS and len(operands) == 2 and operands[0] is node:
             return _effect_of_factor(operands[1], node)
     if operands[:1] != (node,):
         return None
     if user.op == "call_module":
         return _effect_of_module(part.module(user))
     if user.op == "call_function":
-        if user.target is torch.flatten:
+        if target is torch.flatten:
             return _flattening(user)
-        return _EFFECT_OF_FUNCTION.get(user.target)
+        return _EFFECT_OF_FUNCTION.get(target)
     if user.op == "call_method":
-        if user.target == "flatten":
+        if target == "flatten":
             return _flattening(user)
-        if user.target in ("view", "reshape") and len(user.args) == 3 and user.args[1] == -1:
+        if target in ("view", "reshape") and len(user.args) == 3 and user.args[1] == -1:
             return _Effect.FLATTENING
-        return _EFFECT_OF_METHOD.get(str(user.target))
+        return _EFFECT_OF_METHOD.get(target)
     return None
 
 
@@ -298,7 +321,7 @@ def _effect_of_factor(factor: Any, node: torch.fx.Node) -> _Effect | None:
     return _Effect.HOMOGENEOUS if isinstance(factor, torch.fx.Node) else _Effect.LINEAR
 
 
-def _effect_of_module(module: nn.Module | None) -> _Effect | None:
+def _effect_of_module(module: Any) -> _Effect | None:
     kind = type(module)
     if kind is nn.Identity or (kind is nn.Dropout and module.p == 0):
         return _Effect.LINEAR
@@ -340,7 +363,7 @@ def _consecutive(
 
 
 def _normalised(
-    layer: LinearMap, norm: nn.Module, effects: frozenset[_Effect], is_training: bool
+    layer: LinearMap, norm: Any, effects: frozenset[_Effect], is_training: bool
 ) -> Iterator[Symmetry]:
     name = f"scale:{layer.name}"
     if _Effect.FLATTENING in effects:
@@ -366,7 +389,7 @@ def _normalised(
 
 
 def _is_softmax(node: torch.fx.Node, part: _Part) -> bool:
-    module = part.module(node)
+    module: Any = part.module(node)
     if type(module) is nn.CrossEntropyLoss:
         return True
     if type(module) in _SOFTMAX_MODULES:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,8 +23,6 @@ from thermograd.declaration import (
 )
 from thermograd.v1 import report_pb2
 
-_log = logging.getLogger("thermograd")
-
 # Rounding of the gradients, and epsilons of normalisations, stay below.
 _TOLERANCE = 1e-3
 _HALF_TOLERANCE = 5e-2
@@ -34,13 +31,22 @@ _STEPS = 3
 Tensors = Mapping[str, torch.Tensor]
 
 
-def tolerance(dtypes: Iterable[torch.dtype]) -> float:
-    """The residual up to which a symmetry of parameters or activations of these types may hold."""
+def tolerance(dtypes: Iterable[torch.dtype], *, has_autocast: bool = False) -> float:
+    """The residual up to which a symmetry of parameters of these types may hold."""
     is_half = any(dtype in (torch.float16, torch.bfloat16) for dtype in dtypes)
-    return _HALF_TOLERANCE if is_half else _TOLERANCE
+    return _HALF_TOLERANCE if is_half or has_autocast else _TOLERANCE
 
 
-def residuals(model: nn.Module, symmetries: Sequence[Symmetry]) -> dict[str, float]:
+def is_autocast() -> bool:
+    """Whether operations are now made in half precision."""
+    is_enabled: Any = torch.is_autocast_enabled
+    try:
+        return any(is_enabled(device) for device in ("cpu", "cuda"))
+    except TypeError:  # PyTorch before 2.4
+        return bool(is_enabled() or torch.is_autocast_cpu_enabled())
+
+
+def symmetry_residuals(model: nn.Module, symmetries: Sequence[Symmetry]) -> dict[str, float]:
     """The residual of each symmetry by its name, of the gradients that the model holds.
 
     Zero for every batch, but for rounding, where the symmetry is real: what the server reports as
@@ -62,29 +68,6 @@ def residuals(model: nn.Module, symmetries: Sequence[Symmetry]) -> dict[str, flo
     return found
 
 
-def confirmed(
-    model: nn.Module, symmetries: Sequence[Symmetry], *, largest: float | None = None
-) -> list[Symmetry]:
-    """The symmetries that the gradients the model holds, of one backward pass, do not contradict.
-
-    Args:
-        largest: the residual up to which a symmetry holds; None: 1e-3, or 5e-2 where a parameter
-            has half precision.
-    """
-    if largest is None:
-        largest = tolerance(parameter.dtype for parameter in model.parameters())
-    found = residuals(model, symmetries)
-    return [s for s in symmetries if found.get(s.name, 0.0) <= largest]
-
-
-@dataclass(frozen=True)
-class Withdrawal:
-    """A symmetry that does not hold, and the smallest of its residuals so far."""
-
-    name: str
-    residual: float
-
-
 class ResidualCheck:
     """Looks at the residuals that the server reports of the first steps.
 
@@ -97,9 +80,9 @@ class ResidualCheck:
         self._steps = steps
         self._residuals: dict[str, list[float]] = {symmetry.name: [] for symmetry in symmetries}
 
-    def withdrawn(self, report: report_pb2.StepReport) -> list[Withdrawal]:
-        """The symmetries that with this report turn out not to hold, with a warning each."""
-        found = []
+    def withdrawn(self, report: report_pb2.StepReport) -> dict[str, float]:
+        """The symmetries that this report shows not to hold, and their smallest residuals."""
+        found = {}
         for metric in report.metrics:
             if metric.name != "thermograd_symmetry_residual_ratio":
                 continue
@@ -111,16 +94,7 @@ class ResidualCheck:
             if metric.value <= self._largest:
                 del self._residuals[name]
             elif len(seen) == self._steps:
-                del self._residuals[name]
-                found.append(Withdrawal(name, min(seen)))
-        for withdrawal in found:
-            _log.warning(
-                "symmetry %s does not hold, its residual is %.2g and not below %.2g: it is "
-                "withdrawn",
-                withdrawal.name,
-                withdrawal.residual,
-                self._largest,
-            )
+                found[name] = min(self._residuals.pop(name))
         return found
 
 
@@ -136,7 +110,8 @@ def _residual(symmetry: Symmetry, weights: Tensors, gradients: Tensors) -> float
     if u.shape[1] > 1:
         return _ratio((first - second).norm(), first.norm() + second.norm())
     # Of every instance |<g, A theta>| and |g| |A theta|.
-    gradient, weight = ((a.square().sum((1, 2)) + b.square().sum((1, 2))) for a, b in ((gu, gw), (u, w)))
+    gradient = gu.square().sum((1, 2)) + gw.square().sum((1, 2))
+    weight = u.square().sum((1, 2)) + w.square().sum((1, 2))
     return _ratio((first - second).norm(), (gradient * weight).sum().sqrt())
 
 
@@ -167,7 +142,8 @@ def _sides(symmetry: Symmetry, tensors: Tensors) -> tuple[torch.Tensor, torch.Te
         query = matrix(symmetry.query, symmetry.query_bias)
         key = matrix(symmetry.key, symmetry.key_bias)
         rows = len(key) // symmetry.heads
-        return tuple(_pairs(_heads(x, symmetry.heads, rows), symmetry.rotary) for x in (query, key))
+        u, w = (_pairs(_heads(x, symmetry.heads, rows), symmetry.rotary) for x in (query, key))
+        return u, w
     if isinstance(symmetry, ScaleInvariance):
         u = matrix(symmetry.weight)
         u = u[:, None, :] if symmetry.per_row else u.reshape(1, 1, -1)
