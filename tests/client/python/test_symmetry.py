@@ -516,7 +516,7 @@ def test_residuals_are_those_that_the_server_reports(server):
     ]
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with thermograd.watch(
-        model, optimizer, run="residuals", address=server.address, symmetries=symmetries
+        model, optimizer, run="residuals", address=server.grpc_address, symmetries=symmetries
     ) as watcher:
         model(torch.randn(9, 4)).square().mean().backward()
         expected = thermograd.symmetry_residuals(model, symmetries)
@@ -575,7 +575,7 @@ def test_what_does_not_hold_is_withdrawn_from_the_run(server, caplog, penalty):
     model = nn.Sequential(*sequential(nn.ReLU()), nn.ReLU(), nn.Linear(2, 2))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     with caplog.at_level(logging.WARNING, "thermograd"), thermograd.watch(
-        model, optimizer, run=f"withdrawn-{penalty}", address=server.address
+        model, optimizer, run=f"withdrawn-{penalty}", address=server.grpc_address
     ) as watcher:
         train(model, watcher, optimizer, 6, penalty)
         measured = {
@@ -599,7 +599,7 @@ def test_given_symmetries_are_kept(server):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     given = [NeuronRescaling("given", "0.weight", "2.weight", "0.bias")]
     with thermograd.watch(
-        model, optimizer, run="given", address=server.address, symmetries=given
+        model, optimizer, run="given", address=server.grpc_address, symmetries=given
     ) as watcher:
         train(model, watcher, optimizer, 5, False)
         key = thermograd.metric_key("thermograd_symmetry_residual_ratio", symmetry="given")
