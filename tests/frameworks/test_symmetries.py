@@ -240,9 +240,9 @@ NOT_SYMMETRIES = [
     (bert, NeuronRescaling("s", "bert.encoder.layer.0.intermediate.dense.weight",
                            "bert.encoder.layer.0.output.dense.weight",
                            "bert.encoder.layer.0.intermediate.dense.bias")),
-    (vit, LayerRescaling("s", "vit.encoder.layer.0.intermediate.dense.weight",
-                         "vit.encoder.layer.0.output.dense.weight",
-                         "vit.encoder.layer.0.intermediate.dense.bias")),
+    (bert, LayerRescaling("s", "bert.encoder.layer.1.intermediate.dense.weight",
+                          "bert.encoder.layer.1.output.dense.weight",
+                          "bert.encoder.layer.1.intermediate.dense.bias")),
     # Added to a stream before they are normalised.
     (bert, ScaleInvariance("s", "bert.encoder.layer.0.output.dense.weight")),
     (resnet, ScaleInvariance("s", "fc.weight")),

@@ -943,6 +943,9 @@ class Watcher:
         # Trainers of one run must declare the same: they go on, and have been told.
         if not residuals or self._sender is None or self._spec.world_size > 1:
             return
+        if self._reducer is not None:
+            for name in residuals:
+                self._reducer.leave_out(name)
         kept = [s for s in self._spec.symmetries if s.name not in residuals]
         del self._spec.symmetries[:]
         self._spec.symmetries.extend(kept)

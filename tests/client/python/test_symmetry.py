@@ -570,12 +570,13 @@ def train(model, watcher, optimizer, steps, penalty):
         assert watcher.flush()
 
 
+@pytest.mark.parametrize("mode", ["tensors", "statistics"])
 @pytest.mark.parametrize("penalty", [False, True])
-def test_what_does_not_hold_is_withdrawn_from_the_run(server, caplog, penalty):
+def test_what_does_not_hold_is_withdrawn_from_the_run(server, caplog, penalty, mode):
     model = nn.Sequential(*sequential(nn.ReLU()), nn.ReLU(), nn.Linear(2, 2))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     with caplog.at_level(logging.WARNING, "thermograd"), thermograd.watch(
-        model, optimizer, run=f"withdrawn-{penalty}", address=server.grpc_address
+        model, optimizer, run=f"withdrawn-{penalty}", address=server.grpc_address, mode=mode
     ) as watcher:
         train(model, watcher, optimizer, 6, penalty)
         measured = {
