@@ -16,16 +16,15 @@ from torch import nn
 from thermograd.attention import attention_symmetries
 from thermograd.declaration import (
     DoubleRotation,
-    LayerRescaling,
     LogitTranslation,
     Member,
-    QueryKeyRotation,
     ScaleInvariance,
     Symmetry,
     parameters_of,
 )
 from thermograd.layers import linear_map, member, parameter_name
 from thermograd.symmetry_graph import graph_symmetries
+from thermograd.symmetry_sums import QuadraticSums, summed_symmetry
 
 _log = logging.getLogger("thermograd")
 
@@ -44,13 +43,13 @@ _MAX_ROTATION_ROWS = 1024
 _MAX_BYTES = 1 << 30
 _WINDOW_DOUBLES = 43
 
+_Shapes = Mapping[str, Sequence[int]]
+
 
 class Symmetries(list[Symmetry]):
     """Symmetries of a model; printed, a table."""
 
-    def __init__(
-        self, symmetries: Iterable[Symmetry] = (), shapes: Mapping[str, Sequence[int]] | None = None
-    ) -> None:
+    def __init__(self, symmetries: Iterable[Symmetry] = (), shapes: _Shapes | None = None) -> None:
         super().__init__(symmetries)
         self._shapes = dict(shapes or {})
 
@@ -58,7 +57,7 @@ class Symmetries(list[Symmetry]):
         rows = [("name", "kind", "instances", "members")]
         for symmetry in self:
             members = ", ".join(_member_text(of) for of in _members(symmetry))
-            number = str(instances(symmetry, self._shapes))
+            number = str(_extent(symmetry, self._shapes)[0])
             rows.append((symmetry.name, type(symmetry).__name__, number, members))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join(
@@ -72,7 +71,7 @@ class Symmetries(list[Symmetry]):
         What is left out of them is logged.
         """
         own = [s for s in self if all(name in parameters for name in parameters_of(s))]
-        small = [s for s in own if _dimension(s, self._shapes) <= _MAX_ROTATION_ROWS]
+        small = [s for s in own if _extent(s, self._shapes)[1] <= _MAX_ROTATION_ROWS]
         sizes = {symmetry.name: _window_bytes(symmetry, self._shapes) for symmetry in small}
         kept: set[str] = set()
         used = 0
@@ -117,10 +116,16 @@ def symmetries(model: nn.Module, *, loss: Any = None) -> Symmetries:
     )
     parameters = _own_parameters(model)
     found: dict[tuple[Any, ...], Symmetry] = {}
+    names: set[str] = set()
     for symmetry in candidates:
-        if parameters_of(symmetry) <= parameters.keys():
-            key = (type(symmetry), *_members(symmetry))
-            found.setdefault(key, _shortly_named(symmetry))
+        key = (type(symmetry), *_members(symmetry))
+        if key in found or not parameters_of(symmetry) <= parameters.keys():
+            continue
+        name = _label(symmetry.name)
+        if name in names:
+            name = _label(f"{name}#{len(found)}")
+        names.add(name)
+        found[key] = replace(symmetry, name=name)
     shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
     return Symmetries(found.values(), shapes)
 
@@ -140,20 +145,17 @@ def _own_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     }
 
 
-def _shortly_named(symmetry: Symmetry) -> Symmetry:
-    name = symmetry.name
-    if len(name.encode()) <= _NAME_BYTES:
-        return symmetry
-    # The second layer's name without what it shares with the first.
+def _label(name: str) -> str:
+    """The name, if need be shortened to what a label takes: its end tells layers apart."""
     kind, _, place = name.partition(":")
     first, arrow, second = place.partition("->")
-    shared = 0
-    for a, b in zip(first.split("."), second.split("."), strict=False):
-        if a != b:
-            break
-        shared += 1
-    short = f"{kind}:{first}{arrow}{'.'.join(second.split('.')[shared:])}"
-    return replace(symmetry, name=short)
+    if len(name.encode()) > _NAME_BYTES and arrow:
+        # The second layer's name without what it shares with the first.
+        pairs = zip(first.split("."), second.split("."), strict=False)
+        shared = len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
+        place = f"{first}->{'.'.join(second.split('.')[shared:])}"
+    room = _NAME_BYTES - len(f"{kind}:".encode())
+    return f"{kind}:{place.encode()[-room:].decode(errors='ignore')}"
 
 
 # What a symmetry is made of.
@@ -171,41 +173,18 @@ def _member_text(of: Member) -> str:
     return f"{text}[{of.first_row}:]" if of.first_row else text
 
 
-def _rows(of: str | Member, shapes: Mapping[str, Sequence[int]]) -> int:
-    whole = Member(of) if isinstance(of, str) else of
-    shape = shapes[whole.parameter]
-    return whole.rows or shape[1 if whole.transposed else 0] - whole.first_row
+def _extent(symmetry: Symmetry, shapes: _Shapes) -> tuple[int, int]:
+    """Instances (neurons, heads, rotary pairs, rows), and r of the r x r charge of each."""
+    summed = summed_symmetry(symmetry, shapes)
+    return (summed.instances, summed.dimension) if isinstance(summed, QuadraticSums) else (1, 1)
 
 
-def instances(symmetry: Symmetry, shapes: Mapping[str, Sequence[int]]) -> int:
-    """Independent symmetries that go by one name: neurons, heads, rotary pairs, rows."""
-    if isinstance(symmetry, DoubleRotation):
-        return symmetry.heads
-    if isinstance(symmetry, QueryKeyRotation):
-        return _rows(symmetry.key, shapes) // 2 if symmetry.rotary else symmetry.heads
-    if isinstance(symmetry, (LayerRescaling, LogitTranslation)):
-        return 1
-    if isinstance(symmetry, ScaleInvariance):
-        return _rows(symmetry.weight, shapes) if symmetry.per_row else 1
-    return _rows(symmetry.incoming, shapes)
-
-
-def _dimension(symmetry: Symmetry, shapes: Mapping[str, Sequence[int]]) -> int:
-    """r of the r x r charge of each instance."""
-    if isinstance(symmetry, DoubleRotation):
-        return _rows(symmetry.first, shapes) // symmetry.heads
-    if isinstance(symmetry, QueryKeyRotation) and not symmetry.rotary:
-        return _rows(symmetry.key, shapes) // symmetry.heads
-    return 1
-
-
-def _window_bytes(symmetry: Symmetry, shapes: Mapping[str, Sequence[int]]) -> int:
+def _window_bytes(symmetry: Symmetry, shapes: _Shapes) -> int:
     """About what the server keeps of a symmetry."""
-    rows = sum(_rows(of, shapes) for of in _members(symmetry))
-    columns = [shapes[of.parameter] for of in _members(symmetry)]
-    rows += sum(math.prod(shape[1:]) for shape in columns)
-    charges = instances(symmetry, shapes) * _dimension(symmetry, shapes) ** 2
-    return 8 * _WINDOW_DOUBLES * charges + 4 * rows
+    own = [shapes[name] for name in parameters_of(symmetry)]
+    rows = sum(shape[0] + math.prod(shape[1:]) for shape in own)
+    instances, dimension = _extent(symmetry, shapes)
+    return 8 * _WINDOW_DOUBLES * instances * dimension**2 + 4 * rows
 
 
 # Patterns that are a matter of single modules.

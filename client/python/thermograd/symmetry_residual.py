@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from thermograd.declaration import (
-    DoubleRotation,
-    LayerRescaling,
-    LogitTranslation,
-    Member,
-    NeuronPermutation,
-    NeuronRescaling,
-    QueryKeyRotation,
-    ScaleInvariance,
-    Symmetry,
-    parameters_of,
+from thermograd.declaration import Symmetry, parameters_of
+from thermograd.reduction import product_sums
+from thermograd.symmetry_sums import (
+    GRADIENT,
+    UPDATE,
+    WEIGHT,
+    Array,
+    Product,
+    QuadraticSums,
+    Target,
+    TranslationSums,
+    summed_symmetry,
 )
-from thermograd.v1 import report_pb2
+from thermograd.v1 import report_pb2, tensor_pb2
 
 # Rounding of the gradients, and epsilons of normalisations, stay below.
 _TOLERANCE = 1e-3
 _HALF_TOLERANCE = 5e-2
 _STEPS = 3
-
-Tensors = Mapping[str, torch.Tensor]
 
 
 def tolerance(dtypes: Iterable[torch.dtype], *, has_autocast: bool = False) -> float:
@@ -53,19 +52,61 @@ def symmetry_residuals(model: nn.Module, symmetries: Sequence[Symmetry]) -> dict
     thermograd_symmetry_residual_ratio. Those without a defined residual are left out: parameters
     without gradients, or gradients that are all zero.
     """
-    weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    gradients = {
-        name: parameter.grad
-        for name, parameter in model.named_parameters()
-        if parameter.grad is not None
-    }
+    parameters = dict(model.named_parameters())
+    shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+
+    def sums(name: str, product: Product, target: Target) -> Array | None:
+        gradient = parameters[name].grad
+        if UPDATE in product or gradient is None:
+            return None
+        tensors = {GRADIENT: gradient.detach(), WEIGHT: parameters[name].detach()}
+        found = product_sums(tensors, [product], [target])
+        array: Array = found[product, target].cpu().numpy()
+        return array
+
     found = {}
     for symmetry in symmetries:
-        if parameters_of(symmetry) <= gradients.keys():
-            value = _residual(symmetry, weights, gradients)
-            if value is not None:
-                found[symmetry.name] = value
+        summed = summed_symmetry(symmetry, shapes)
+        if summed is None or any(parameters[n].grad is None for n in parameters_of(symmetry)):
+            continue
+        message = summed.message(sums, 1)
+        if isinstance(summed, TranslationSums):
+            parts = _translation_residual(message.translation, summed.members[0].target)
+        else:
+            parts = _quadratic_residual(message, summed)
+        numerator, denominator = parts
+        if denominator > 0:
+            found[symmetry.name] = float(numerator / denominator)
     return found
+
+
+def _translation_residual(
+    sums: tensor_pb2.TranslationStatistics, target: Target
+) -> tuple[float, float]:
+    """|sum_k g_k| and sqrt(K) |g|."""
+    rows = target.rows if target.by_columns else target.columns
+    norm = np.sqrt((rows[1] - rows[0]) * sums.gradient_squared_norm)
+    return float(np.linalg.norm(sums.gradient)), float(norm)
+
+
+def _quadratic_residual(
+    message: tensor_pb2.SymmetryStatistics, summed: QuadraticSums
+) -> tuple[float, float]:
+    """Of rotations |g1 X1' - X2 g2'| and |g1 X1'| + |X2 g2'|; of scalings |<g, A theta>| and
+    |g| |A theta|, root sums of squares over the instances."""
+    r = summed.dimension
+    u, w = message.first, message.second
+    first = np.reshape(u.gradient_weight, (-1, r, r))
+    if not summed.second:
+        products = np.multiply(u.gradient_gradient, u.weight_weight)
+        return float(np.linalg.norm(first)), float(np.sqrt(products.sum()))
+    second = np.reshape(w.gradient_weight, (-1, r, r)).transpose(0, 2, 1)
+    difference = float(np.linalg.norm(first - second))
+    if r > 1:
+        return difference, float(np.linalg.norm(first) + np.linalg.norm(second))
+    gradients = np.add(u.gradient_gradient, w.gradient_gradient)
+    weights = np.add(u.weight_weight, w.weight_weight)
+    return difference, float(np.sqrt(gradients @ weights))
 
 
 class ResidualCheck:
@@ -96,81 +137,3 @@ class ResidualCheck:
             elif len(seen) == self._steps:
                 found[name] = min(self._residuals.pop(name))
         return found
-
-
-def _residual(symmetry: Symmetry, weights: Tensors, gradients: Tensors) -> float | None:
-    if isinstance(symmetry, LogitTranslation):
-        members = [_matrix(of, gradients) for of in (symmetry.weight, symmetry.bias) if of]
-        gradient = torch.cat(members, dim=1)
-        return _ratio(gradient.sum(0).norm(), math.sqrt(len(gradient)) * gradient.norm())
-    if isinstance(symmetry, NeuronPermutation):
-        return None
-    (u, w), (gu, gw) = _sides(symmetry, weights), _sides(symmetry, gradients)
-    first, second = gu @ u.mT, w @ gw.mT
-    if u.shape[1] > 1:
-        return _ratio((first - second).norm(), first.norm() + second.norm())
-    # Of every instance |<g, A theta>| and |g| |A theta|.
-    gradient = gu.square().sum((1, 2)) + gw.square().sum((1, 2))
-    weight = u.square().sum((1, 2)) + w.square().sum((1, 2))
-    return _ratio((first - second).norm(), (gradient * weight).sum().sqrt())
-
-
-def _ratio(numerator: torch.Tensor, denominator: torch.Tensor) -> float | None:
-    return (numerator / denominator).item() if denominator > 0 else None
-
-
-def _sides(symmetry: Symmetry, tensors: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both sides as (instances, rows of the charge, all else), of weights or of gradients."""
-
-    def matrix(weight: str | Member, bias: str | Member | None = None) -> torch.Tensor:
-        members = [_matrix(of, tensors) for of in (weight, bias) if of]
-        return torch.cat(members, dim=1)
-
-    if isinstance(symmetry, NeuronRescaling):
-        u = matrix(symmetry.incoming, symmetry.incoming_bias)
-        return u[:, None, :], matrix(symmetry.outgoing).T.reshape(len(u), 1, -1)
-    if isinstance(symmetry, LayerRescaling):
-        u = matrix(symmetry.first, symmetry.first_bias)
-        return u.reshape(1, 1, -1), matrix(symmetry.second).reshape(1, 1, -1)
-    if isinstance(symmetry, DoubleRotation):
-        heads = symmetry.heads
-        u = matrix(symmetry.first, symmetry.first_bias)
-        rows = len(u) // heads
-        w = matrix(symmetry.second).T
-        return u.reshape(heads, rows, -1), _heads(w, heads, rows)
-    if isinstance(symmetry, QueryKeyRotation):
-        query = matrix(symmetry.query, symmetry.query_bias)
-        key = matrix(symmetry.key, symmetry.key_bias)
-        rows = len(key) // symmetry.heads
-        u, w = (_pairs(_heads(x, symmetry.heads, rows), symmetry.rotary) for x in (query, key))
-        return u, w
-    if isinstance(symmetry, ScaleInvariance):
-        u = matrix(symmetry.weight)
-        u = u[:, None, :] if symmetry.per_row else u.reshape(1, 1, -1)
-        return u, u.new_zeros(len(u), 1, 1)
-    raise TypeError(f"{type(symmetry).__name__} has no charge")
-
-
-def _matrix(of: str | Member, tensors: Tensors) -> torch.Tensor:
-    whole = Member(of) if isinstance(of, str) else of
-    stored = tensors[whole.parameter].detach().double()
-    rows = stored.reshape(len(stored), -1)
-    if whole.transposed:
-        rows = rows.T
-    return rows[whole.first_row :][: whole.rows or None]
-
-
-def _heads(matrix: torch.Tensor, heads: int, rows: int) -> torch.Tensor:
-    """(heads, rows, the rest): blocks in a row that share a head lie side by side."""
-    blocks = matrix.reshape(heads, -1, rows, matrix.shape[1])
-    return blocks.transpose(1, 2).reshape(heads, rows, -1)
-
-
-def _pairs(heads: torch.Tensor, rotary: str | None) -> torch.Tensor:
-    """With rotary embedding each pair of rows is an instance by itself."""
-    if rotary is None:
-        return heads
-    number, rows, _ = heads.shape
-    if rotary == "halves":
-        heads = heads.reshape(number, 2, rows // 2, -1).transpose(1, 2)
-    return heads.reshape(number * rows // 2, 1, -1)

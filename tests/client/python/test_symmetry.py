@@ -465,11 +465,18 @@ def test_printed_it_is_a_table():
 
 def test_long_names_are_shortened_to_what_a_label_takes():
     model = sequential(nn.ReLU())
-    for _ in range(12):
+    for _ in range(9):
+        model = nn.ModuleDict({"a_long_name": model})
+    place = ".".join(["a_long_name"] * 9)
+    assert [symmetry.name for symmetry in thermograd.symmetries(model)] == [
+        f"neuron:{place}.0->2",
+        f"layer:{place}.0->2",
+    ]
+    for _ in range(3):
         model = nn.ModuleDict({"a_long_name": model})
     names = [symmetry.name for symmetry in thermograd.symmetries(model)]
-    assert [name[-4:] for name in names] == ["0->2", "0->2"]
-    assert max(map(len, names)) <= 160
+    assert [(len(name), name[-5:]) for name in names] == [(128, ".0->2")] * 2
+    assert [name.partition(":")[0] for name in names] == ["neuron", "layer"]
 
 
 def test_what_a_server_would_refuse_is_left_out_with_a_warning(caplog):
