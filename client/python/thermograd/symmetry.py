@@ -162,7 +162,8 @@ def _label(name: str) -> str:
 
 
 def _members(symmetry: Symmetry) -> list[Member]:
-    values = [getattr(symmetry, f.name) for f in fields(symmetry) if f.name not in ("name", "rotary")]
+    names = [field.name for field in fields(symmetry) if field.name not in ("name", "rotary")]
+    values = [getattr(symmetry, name) for name in names]
     return [Member(v) if isinstance(v, str) else v for v in values if isinstance(v, (str, Member))]
 
 

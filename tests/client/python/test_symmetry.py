@@ -239,7 +239,9 @@ def test_linear_maps_in_a_row():
         assert found(sequential(between), DoubleRotation) == []
     assert_true(sequential(nn.Identity()), torch.randn(5, 4))
     pointwise = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1))
-    assert found(pointwise, DoubleRotation) == [(DoubleRotation, "0.weight", "1.weight", "0.bias", 1)]
+    assert found(pointwise, DoubleRotation) == [
+        (DoubleRotation, "0.weight", "1.weight", "0.bias", 1)
+    ]
     assert_true(pointwise, IMAGES)
 
 
