@@ -933,15 +933,18 @@ class Watcher:
         if self._user_on_report is not None:
             self._user_on_report(report)
 
-
     def _withdraw(self, residuals: dict[str, float]) -> None:
         """Goes on without the symmetries that were found but do not hold."""
+        # Trainers of one run must declare the same: they go on, and have been told.
+        is_withdrawn = self._spec.world_size <= 1
         for name, residual in residuals.items():
             _log.warning(
-                "symmetry %s does not hold and is withdrawn: its residual is %.2g", name, residual
+                "symmetry %s does not hold%s: its residual is %.2g",
+                name,
+                " and is withdrawn" if is_withdrawn else "",
+                residual,
             )
-        # Trainers of one run must declare the same: they go on, and have been told.
-        if not residuals or self._sender is None or self._spec.world_size > 1:
+        if not residuals or not is_withdrawn or self._sender is None:
             return
         if self._reducer is not None:
             for name in residuals:

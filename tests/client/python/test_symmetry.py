@@ -614,3 +614,16 @@ def test_given_symmetries_are_kept(server):
         train(model, watcher, optimizer, 5, False)
         key = thermograd.metric_key("thermograd_symmetry_residual_ratio", symmetry="given")
         assert watcher.metrics()[key] > 1e-3
+
+
+def test_trainers_of_one_run_are_only_warned(recorder, caplog):
+    model = sequential(nn.ReLU())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with thermograd.watch(model, optimizer, run="ranks", address=recorder.address) as watcher:
+        train(model, watcher, optimizer, 1, False)
+        # Declarations of several trainers must not come to differ.
+        watcher._spec.world_size = 2
+        watcher._withdraw({"neuron:0->2": 0.5})
+        train(model, watcher, optimizer, 1, False)
+    assert len(recorder.specs) == 1
+    assert "neuron:0->2 does not hold" in caplog.text
