@@ -261,3 +261,23 @@ def test_what_is_none_is_not_found(make, symmetry):
     assert thermograd.symmetry_residuals(model, [symmetry])["s"] > 1e-3
     found = thermograd.symmetries(model, loss=LOSS)
     assert members(symmetry) not in [members(other) for other in found]
+
+
+@pytest.mark.parametrize("mode", ["tensors", "statistics"])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_server_takes_and_confirms_all(server, name, mode):
+    torch.set_default_dtype(torch.float32)
+    model, outputs = MODELS[name]()
+    model = randomised(model.float())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with thermograd.watch(
+        model, optimizer, run=f"{name}-{mode}", address=server.grpc_address, mode=mode,
+        microbatch_size=3,
+    ) as watcher:  # fmt: skip
+        backward(model, outputs)
+        optimizer.step()
+        assert watcher.flush(), watcher.stats
+        figures = watcher.metrics()
+    for symmetry in thermograd.symmetries(model):
+        key = thermograd.metric_key("thermograd_symmetry_residual_ratio", symmetry=symmetry.name)
+        assert figures[key] <= 1e-4, symmetry.name
