@@ -112,6 +112,11 @@ def test_shared_weights_are_left_out():
     assert places(model) == []
     layer = nn.Linear(4, 4)
     assert places(nn.Sequential(layer, nn.ReLU(), layer)) == []
+    # Shared with a layer elsewhere.
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 6))
+    assert places(model) == ["0->2"]
+    model[4].weight = model[0].weight
+    assert places(model) == []
 
 
 def test_a_hidden_value_used_twice_is_left_out():
@@ -207,6 +212,15 @@ def test_convolutions(between):
     assert len(places(model)) == 2
     assert_true(model, IMAGES)
     assert found(model, DoubleRotation) == []
+
+
+def test_groups_of_channels():
+    grouped = convolutions(nn.ReLU(), nn.Conv2d(4, 4, 1, groups=2))
+    assert places(grouped) == ["2->3", "3->5"]
+    assert_true(grouped, IMAGES)
+    first = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(4, 2, 1))
+    assert places(first) == ["0->1"]
+    assert found(first, DoubleRotation) == []
 
 
 def test_flattened_channels_belong_to_their_neuron():
