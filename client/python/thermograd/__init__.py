@@ -1,7 +1,7 @@
 """Thermograd's client: streams a training run to a server and returns its figures.
 
-`watch` and `symmetries` need PyTorch, which is imported when one of them is first used; the rest
-needs only NumPy and gRPC.
+`watch`, `symmetries` and `symmetry_residuals` need PyTorch, which is imported when one of them is
+first used; the rest needs only NumPy and gRPC.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ from thermograd.wire import (  # noqa: E402
 
 if TYPE_CHECKING:
     from thermograd.probe import Probe
-    from thermograd.symmetry import symmetries
+    from thermograd.symmetry import Symmetries, symmetries
+    from thermograd.symmetry_residual import symmetry_residuals
     from thermograd.watcher import Watcher, unwatch, watch
 
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     "ScaleInvariance",
     "Shard",
     "Stats",
+    "Symmetries",
     "Watcher",
     "compare",
     "metric_key",
@@ -79,14 +81,17 @@ __all__ = [
     "run_spec",
     "similarity_options",
     "symmetries",
+    "symmetry_residuals",
     "unwatch",
     "watch",
 ]
 
 _NEEDING_TORCH = {
     "Probe": "thermograd.probe",
+    "Symmetries": "thermograd.symmetry",
     "Watcher": "thermograd.watcher",
     "symmetries": "thermograd.symmetry",
+    "symmetry_residuals": "thermograd.symmetry_residual",
     "unwatch": "thermograd.watcher",
     "watch": "thermograd.watcher",
 }

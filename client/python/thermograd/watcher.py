@@ -35,6 +35,7 @@ from thermograd.sender import Sender, Stats
 from thermograd.similarity import similarity_options
 from thermograd.snapshot import Snapshot
 from thermograd.symmetry import symmetries as find_symmetries
+from thermograd.symmetry_residual import ResidualCheck, is_autocast, tolerance
 from thermograd.v1 import report_pb2, representation_pb2, run_pb2
 
 _log = logging.getLogger("thermograd")
@@ -124,7 +125,8 @@ def watch(
         project_width: activations of more features are multiplied by a random matrix of so many
             columns before they are sent; None: none are.
         probes: inputs on which the model is looked at while it trains.
-        symmetries: those to measure; "auto": those that `thermograd.symmetries` finds.
+        symmetries: those to measure; "auto": those that `thermograd.symmetries` finds and the
+            gradients of the first steps confirm.
         similarities: those of representations to compute, by names as `compare` takes them, or with
             their free parameters as `similarity_options` makes them; none: the server's choice.
         microbatch_size: samples of a microbatch; None: the first dimension of the model's input.
@@ -275,11 +277,11 @@ class Watcher:
         self._parameter_ids = {
             name: number for number, name in enumerate(self._parameters, start=1)
         }
+        self._finds_symmetries = isinstance(symmetries, str)
         if isinstance(symmetries, str):
             # Charges and their drift need weights and gradients.
             needed = logs >= {"gradients", "parameters"}
-            symmetries = find_symmetries(model) if needed else ()
-            symmetries = [s for s in symmetries if parameters_of(s) <= set(self._parameters)]
+            symmetries = find_symmetries(model).measurable(self._parameters) if needed else ()
         self._symmetries = list(symmetries)
         for symmetry in self._symmetries:
             if unknown := parameters_of(symmetry) - set(self._parameters):
@@ -301,6 +303,9 @@ class Watcher:
         self._groups: dict[str, str] = {}
         self._latest_report: report_pb2.StepReport | None = None
         self._warned: set[str] = set()
+        self._spec = run_pb2.RunSpec()
+        self._residual_check: ResidualCheck | None = None
+        self._has_autocast = False
         if (
             optimizer is not None
             and "preconditioner" in self._logs
@@ -539,6 +544,7 @@ class Watcher:
             return
         self._begin_training()
         self._has_new_forward = True
+        self._has_autocast |= is_autocast()
         self._activations.append({})
         if self._batch_size is None:
             self._batch_size = batch_size((inputs, keywords or {}))
@@ -899,6 +905,11 @@ class Watcher:
             gradient_scope="local",
         )
         self._layer_ids = {layer.name: layer.id for layer in spec.layers}
+        self._spec = spec
+        if self._finds_symmetries:
+            dtypes = {parameter.dtype for parameter in self._parameters.values()}
+            largest = tolerance(dtypes, has_autocast=self._has_autocast)
+            self._residual_check = ResidualCheck(self._symmetries, largest)
         self._sender = Sender(self._connect, spec, self._queue_bytes, self._on_report)
 
     def _log_loss(self, loss: float | torch.Tensor) -> None:
@@ -919,8 +930,31 @@ class Watcher:
 
     def _on_report(self, report: report_pb2.StepReport) -> None:
         self._latest_report = report
+        if self._residual_check is not None:
+            self._withdraw(self._residual_check.withdrawn(report))
         if self._user_on_report is not None:
             self._user_on_report(report)
+
+    def _withdraw(self, residuals: dict[str, float]) -> None:
+        """Goes on without the symmetries that were found but do not hold."""
+        # Trainers of one run must declare the same: they go on, and have been told.
+        is_withdrawn = self._spec.world_size <= 1
+        for name, residual in residuals.items():
+            _log.warning(
+                "symmetry %s does not hold%s: its residual is %.2g",
+                name,
+                " and is withdrawn" if is_withdrawn else "",
+                residual,
+            )
+        if not residuals or not is_withdrawn or self._sender is None:
+            return
+        if self._reducer is not None:
+            for name in residuals:
+                self._reducer.leave_out(name)
+        kept = [s for s in self._spec.symmetries if s.name not in residuals]
+        del self._spec.symmetries[:]
+        self._spec.symmetries.extend(kept)
+        self._sender.redeclare(self._spec)
 
 
 class _Hook:
