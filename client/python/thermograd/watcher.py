@@ -78,7 +78,7 @@ def watch(
     symmetries: str | Sequence[Symmetry] = "auto",
     similarities: Iterable[str] | representation_pb2.SimilarityOptions = (),
     microbatch_size: int | None = None,
-    accumulation: str = "sum",
+    accumulation: str | int = "sum",
     scaler: Any = None,
     first_step: int = 0,
     window_steps: int = 0,
@@ -91,7 +91,7 @@ def watch(
     microbatch; a step ends when `optimizer` makes its update, and the weights are those before it.
 
     Args:
-        model: the model; of DistributedDataParallel, the model inside.
+        model: the model; of DistributedDataParallel or torch.compile, the model inside.
         optimizer: its optimiser, whose parameter groups, if it has several, are those of the
             figures. None: call `Watcher.step` before each update instead.
         run: name of the run, unique among live runs.
@@ -113,7 +113,8 @@ def watch(
         microbatch_size: samples of a microbatch; None: the first dimension of the model's input.
         accumulation: how the loop scales the mean loss of each of a step's M microbatches before
             its backward pass. "sum": not at all, the gradients are sent as they are; "mean": by
-            1/M, which is undone by declaring the factor 1/M.
+            1/M, which is undone by declaring the factor 1/M; a number: by one over it, however many
+            microbatches a step has.
         scaler: the GradScaler of mixed precision, whose scale is undone likewise.
         first_step: number of the first step, for training that goes on from a checkpoint.
         window_steps: steps over which the server takes ratios of sums; 0: its default.
@@ -161,7 +162,13 @@ def unwatch(model: nn.Module) -> None:
 def _unwrapped(model: nn.Module) -> nn.Module:
     """The model itself: its names are the same on one trainer and on many, and a probe's forward
     pass does not wait for the other trainers."""
-    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+    while True:
+        if isinstance(model, nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif isinstance(compiled := getattr(model, "_orig_mod", None), nn.Module):
+            model = compiled
+        else:
+            return model
 
 
 def _logs(log: str | Iterable[str], optimizer: torch.optim.Optimizer | None) -> set[str]:
@@ -197,7 +204,7 @@ class Watcher:
         symmetries: str | Sequence[Symmetry],
         similarities: Iterable[str] | representation_pb2.SimilarityOptions,
         microbatch_size: int | None,
-        accumulation: str,
+        accumulation: str | int,
         scaler: Any,
         first_step: int,
         window_steps: int,
@@ -206,8 +213,12 @@ class Watcher:
     ) -> None:
         if not run:
             raise ValueError("run must not be empty")
-        if accumulation not in ("sum", "mean"):
-            raise ValueError(f"accumulation: {accumulation!r} is neither 'sum' nor 'mean'")
+        if accumulation not in ("sum", "mean") and not (
+            isinstance(accumulation, int) and accumulation >= 1
+        ):
+            raise ValueError(
+                f"accumulation: {accumulation!r} is neither 'sum' nor 'mean' nor a number"
+            )
         if log_freq < 1:
             raise ValueError("log_freq must be at least 1")
         if isinstance(symmetries, str) and symmetries != "auto":
@@ -303,6 +314,21 @@ class Watcher:
         several losses of one step the mean is taken.
         """
         self._guard(self._log_loss, loss)
+
+    def begin_microbatch(self, inputs: Any) -> None:
+        """Says that a microbatch's forward pass begins, for loops that may not call the model.
+
+        Such as Lightning's, which calls `training_step`. Of `inputs` the first dimension of the
+        first tensor counts. A call of the model that follows belongs to this microbatch.
+        """
+        self._guard(self._announce, inputs)
+
+    def discard(self) -> None:
+        """Forgets the backward passes since the last update, as `optimizer.zero_grad()` does.
+
+        For loops that leave an update out and then zero the gradients by `model.zero_grad()`.
+        """
+        self._guard(self._discard)
 
     def step(self, *, learning_rate: float = 0.0, weight_decay: float = 0.0) -> None:
         """Ends the step, just before its update; for training without a torch optimiser."""
@@ -437,6 +463,8 @@ class Watcher:
         self._batch_size: int | None = None
         # Whether a forward pass waits for its backward pass.
         self._has_new_forward = False
+        # Whether `begin_microbatch` has spoken of the forward pass that comes.
+        self._is_announced = False
 
     def _discard(self) -> None:
         """Forgets the backward passes so far: zeroed before an update, they had no effect.
@@ -457,6 +485,16 @@ class Watcher:
     def _on_forward(self, inputs: _Args, keywords: _Keywords | None) -> None:
         if self._probing is not None or not (self._model.training and torch.is_grad_enabled()):
             return
+        if self._is_announced:
+            self._is_announced = False
+            return
+        self._begin_forward(inputs, keywords)
+
+    def _announce(self, inputs: Any) -> None:
+        self._begin_forward((inputs,), None)
+        self._is_announced = True
+
+    def _begin_forward(self, inputs: _Args, keywords: _Keywords | None) -> None:
         self._begin_training()
         self._has_new_forward = True
         self._activations.append({})
@@ -614,8 +652,9 @@ class Watcher:
     ) -> CapturedStep:
         microbatches = len(self._gradients)
         loss_scale = 1.0 if self._scaler is None else float(self._scaler.get_scale())
-        if self._accumulation == "mean":
-            loss_scale /= microbatches
+        if self._accumulation != "sum":
+            divisor = microbatches if self._accumulation == "mean" else int(self._accumulation)
+            loss_scale /= divisor
         samples = self._microbatch_size or self._batch_size
         if not samples:
             self._warn_once("the size of microbatches is unknown: give watch(microbatch_size=...)")
