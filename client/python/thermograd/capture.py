@@ -7,13 +7,31 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from thermograd import wire
-from thermograd.snapshot import Snapshot
 from thermograd.v1 import report_pb2, run_pb2, tensor_pb2
 from thermograd.v1 import training_analysis_service_pb2 as service
 
 _log = logging.getLogger("thermograd")
+
+
+class TensorCopy(Protocol):
+    """The values that a framework's tensor had when it was captured."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the tensor."""
+
+    @property
+    def byte_size(self) -> int:
+        """Bytes of its elements."""
+
+    def elements(self) -> wire.Elements:
+        """The values, once they have arrived."""
+
+    def item(self) -> float:
+        """The only value, once it has arrived."""
 
 
 @dataclass
@@ -22,7 +40,7 @@ class CapturedTensor:
 
     tensor_id: int
     kind: tensor_pb2.TensorKind
-    snapshot: Snapshot
+    snapshot: TensorCopy
     microbatch: int = 0
 
 
@@ -32,7 +50,7 @@ class CapturedStep:
 
     begin: run_pb2.StepBegin
     tensors: list[CapturedTensor]
-    losses: list[float | Snapshot] = field(default_factory=list)
+    losses: list[float | TensorCopy] = field(default_factory=list)
 
     @property
     def number(self) -> int:
@@ -56,7 +74,7 @@ class CapturedStep:
         ]
         begin = run_pb2.StepBegin()
         begin.CopyFrom(self.begin)
-        losses = [x.item() if isinstance(x, Snapshot) else x for x in self.losses]
+        losses = [x if isinstance(x, float) else x.item() for x in self.losses]
         if losses:
             begin.loss = math.fsum(losses) / len(losses)
         yield service.StreamRunRequest(step_begin=begin)

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from thermograd import wire
-from thermograd.capture import CapturedStep, CapturedTensor
+from thermograd.capture import CapturedStep, CapturedTensor, TensorCopy
 from thermograd.declaration import Layer, ProbeSet, Symmetry, parameters_of, run_spec
 from thermograd.optimizer import (
     describe,
@@ -78,7 +78,7 @@ def watch(
     symmetries: str | Sequence[Symmetry] = "auto",
     similarities: Iterable[str] | representation_pb2.SimilarityOptions = (),
     microbatch_size: int | None = None,
-    accumulation: str | int = "sum",
+    accumulation: str = "sum",
     scaler: Any = None,
     first_step: int = 0,
     window_steps: int = 0,
@@ -113,8 +113,7 @@ def watch(
         microbatch_size: samples of a microbatch; None: the first dimension of the model's input.
         accumulation: how the loop scales the mean loss of each of a step's M microbatches before
             its backward pass. "sum": not at all, the gradients are sent as they are; "mean": by
-            1/M, which is undone by declaring the factor 1/M; a number: by one over it, however many
-            microbatches a step has.
+            1/M, which is undone by declaring the factor 1/M.
         scaler: the GradScaler of mixed precision, whose scale is undone likewise.
         first_step: number of the first step, for training that goes on from a checkpoint.
         window_steps: steps over which the server takes ratios of sums; 0: its default.
@@ -204,7 +203,7 @@ class Watcher:
         symmetries: str | Sequence[Symmetry],
         similarities: Iterable[str] | representation_pb2.SimilarityOptions,
         microbatch_size: int | None,
-        accumulation: str | int,
+        accumulation: str,
         scaler: Any,
         first_step: int,
         window_steps: int,
@@ -213,12 +212,8 @@ class Watcher:
     ) -> None:
         if not run:
             raise ValueError("run must not be empty")
-        if accumulation not in ("sum", "mean") and not (
-            isinstance(accumulation, int) and accumulation >= 1
-        ):
-            raise ValueError(
-                f"accumulation: {accumulation!r} is neither 'sum' nor 'mean' nor a number"
-            )
+        if accumulation not in ("sum", "mean"):
+            raise ValueError(f"accumulation: {accumulation!r} is neither 'sum' nor 'mean'")
         if log_freq < 1:
             raise ValueError("log_freq must be at least 1")
         if isinstance(symmetries, str) and symmetries != "auto":
@@ -459,7 +454,7 @@ class Watcher:
         self._gradients: list[dict[str, Snapshot | None]] = []
         # For each forward pass, the outputs of the layers.
         self._activations: list[dict[str, Snapshot]] = []
-        self._losses: list[float | Snapshot] = []
+        self._losses: list[float | TensorCopy] = []
         self._batch_size: int | None = None
         # Whether a forward pass waits for its backward pass.
         self._has_new_forward = False
@@ -652,9 +647,8 @@ class Watcher:
     ) -> CapturedStep:
         microbatches = len(self._gradients)
         loss_scale = 1.0 if self._scaler is None else float(self._scaler.get_scale())
-        if self._accumulation != "sum":
-            divisor = microbatches if self._accumulation == "mean" else int(self._accumulation)
-            loss_scale /= divisor
+        if self._accumulation == "mean":
+            loss_scale /= microbatches
         samples = self._microbatch_size or self._batch_size
         if not samples:
             self._warn_once("the size of microbatches is unknown: give watch(microbatch_size=...)")
