@@ -18,6 +18,12 @@ from recording_server import ACTIVATION  # noqa: E402
 
 SAMPLES, BATCH = 40, 4
 
+if not hasattr(torch, "compile"):
+    # Debian's Python is too new for the sharded tensors of PyTorch 1.13, which this would import.
+    lightning.LightningModule._register_sharded_tensor_state_dict_hooks_if_available = (
+        lambda self: None
+    )
+
 
 class Classifier(lightning.LightningModule):
     """A network whose training step calls its parts, or itself, with two parameter groups."""

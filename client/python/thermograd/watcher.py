@@ -54,6 +54,7 @@ _ACTIVATION_MODULES = (
 )  # fmt: skip
 _LINEAR_MODULES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _EXIT_SECONDS = 5.0
+_HAS_COMPILER = hasattr(torch, "compiler")  # PyTorch 2.1
 
 _Args = tuple[Any, ...]
 _Keywords = dict[str, Any]
@@ -785,7 +786,8 @@ class _Hook:
     """
 
     def __init__(self, function: Callable[..., None]) -> None:
-        self._function = function
+        # torch.compile is not to look into it, but to call it between two graphs.
+        self._function = torch.compiler.disable(function) if _HAS_COMPILER else function
 
     def __call__(self, *args: Any) -> None:
         self._function(*args)
