@@ -166,7 +166,8 @@ def main():
                 label=f"{name}, {term}",
             )  # fmt: skip
     charge.legend()
-    breaking.legend()
+    breaking.set_ylim(top=1)
+    breaking.legend(ncols=2)
     job.save(figure, settings.picture)
 
 

@@ -104,7 +104,7 @@ def panels(count, *, title):
             "lines.linewidth": 1.2,
         }
     )
-    figure, axes = plt.subplots(1, count, figsize=(4 * count, 3), squeeze=False)
+    figure, axes = plt.subplots(1, count, figsize=(4 * count, 2.8), squeeze=False)
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
     for panel in axes[0]:
         panel.set_xlabel("step")
@@ -114,5 +114,5 @@ def panels(count, *, title):
 def save(figure, path):
     """Writes the picture."""
     figure.tight_layout()
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=72)
     print(f"picture: {path}")

@@ -1,7 +1,7 @@
-"""LoRA fine-tuning: adapters start wholly unbalanced, B being zero, and noise balances them.
+"""LoRA fine-tuning: adapters start wholly unbalanced, B being zero, and come into balance.
 
-Gradient flow conserves A A' - B' B, so that the imbalance of the start would stay for ever; the
-gradient noise of SGD and weight decay undo it.
+Gradient flow conserves A A' - B' B. Weight decay shrinks it, and with it the imbalance |A|^2 - |B|^2
+of the start; gradient noise, which is not alike on both sides, keeps the matrix itself from zero.
 """
 
 import job
