@@ -12,9 +12,11 @@ pytest.importorskip("accelerate")
 import accelerate  # noqa: E402
 from thermograd.huggingface import ThermogradCallback  # noqa: E402
 
+import debian_pytorch  # noqa: E402
 import streamed_run  # noqa: E402
 from recording_server import GRADIENT  # noqa: E402
 
+debian_pytorch.let_data_be_loaded(transformers.TrainingArguments)
 VOCABULARY, LENGTH, SAMPLES, BATCH = 37, 8, 40, 4
 
 
@@ -67,9 +69,6 @@ def train(folder, callbacks, *, steps=5, **arguments):
         gradient_accumulation_steps=2, logging_steps=1, report_to=[], save_strategy="no",
         max_grad_norm=0.0, use_cpu=True, disable_tqdm=True, seed=1, **arguments,
     )  # fmt: skip
-    if not hasattr(torch, "compile"):
-        # What PyTorch 1 insists on where there are no workers, and the constructor refuses.
-        settings.dataloader_prefetch_factor = 2
     trainer = transformers.Trainer(
         model=network,
         args=settings,

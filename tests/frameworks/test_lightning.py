@@ -13,16 +13,13 @@ except ModuleNotFoundError:
 
 from thermograd.lightning import ThermogradCallback  # noqa: E402
 
+import debian_pytorch  # noqa: E402
 import streamed_run  # noqa: E402
 from recording_server import ACTIVATION  # noqa: E402
 
 SAMPLES, BATCH = 40, 4
 
-if not hasattr(torch, "compile"):
-    # Debian's Python is too new for the sharded tensors of PyTorch 1.13, which this would import.
-    lightning.LightningModule._register_sharded_tensor_state_dict_hooks_if_available = (
-        lambda self: None
-    )
+debian_pytorch.let_modules_be_made(lightning.LightningModule)
 
 
 class Classifier(lightning.LightningModule):
