@@ -23,6 +23,7 @@
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "kernels/level.h"
+#include "kernels/parallel.h"
 #include "log.h"
 #include "service/training_analysis_service.h"
 
@@ -43,7 +44,7 @@ ABSL_FLAG(uint32_t, run_grace_seconds, 900, "How long an ended run's series stay
 ABSL_FLAG(uint32_t, probe_seconds, 600, "How long a probe set's representations stay comparable");
 ABSL_FLAG(uint32_t, rank_seconds, 30, "How long a step waits for the other ranks of its run");
 ABSL_FLAG(uint32_t, drain_seconds, 30, "After SIGTERM: time for open steps to finish");
-ABSL_FLAG(uint32_t, workers, 0, "Threads for representations; 0: one a core");
+ABSL_FLAG(uint32_t, workers, 0, "Long tasks (representations, large spectra) at a time; 0: one a core");
 
 namespace {
 
@@ -126,6 +127,7 @@ int main(int argc, char** argv) {
                                                      .probes = &probes,
                                                      .counters = &counters};
   const uint32_t threads = absl::GetFlag(FLAGS_workers);
+  thermograd::kernels::SetMaxThreads(threads);
   thermograd::service::WorkerPool workers(
       threads > 0 ? threads : std::max(1u, std::thread::hardware_concurrency()));
   thermograd::service::TrainingAnalysisService service(environment, &workers);

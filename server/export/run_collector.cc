@@ -116,12 +116,16 @@ std::vector<MetricFamily> RunCollector::Collect() const {
                MetricType::Counter);
   Family live("thermograd_run_live", "1 while the run's stream is open, 0 in its grace period.",
               MetricType::Gauge);
+  Family memory("thermograd_run_memory_bytes",
+                "Memory of the stream's windows and of its latest step when it ended.",
+                MetricType::Gauge);
   Family non_finite("thermograd_parameter_non_finite_elements_total",
                     "NaN and infinite elements received, by parameter or layer.",
                     MetricType::Counter);
   for (const service::RunSnapshot& run : runs) {
     const std::vector<metrics::Label> labels = RunLabels(run);
     live.Add(run.live ? 1 : 0, labels);
+    memory.Add(static_cast<double>(run.memory_bytes), labels);
     if (run.steps > 0) last_step.Add(static_cast<double>(run.last_step), labels);
     steps.Add(static_cast<double>(run.steps), labels);
     for (const auto& [name, counts] : run.non_finite) {
@@ -134,7 +138,7 @@ std::vector<MetricFamily> RunCollector::Collect() const {
       }
     }
   }
-  for (Family* family : {&last_step, &steps, &live, &non_finite}) {
+  for (Family* family : {&last_step, &steps, &live, &memory, &non_finite}) {
     if (family->size() > 0) families.push_back(family->Take());
   }
 

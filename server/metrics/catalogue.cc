@@ -470,8 +470,7 @@ constexpr Definition kCatalogue[] = {
      "Ziyin 2024, Symmetry Induces Structure and Constraint of Learning, arXiv 2309.16932",
      "symmetry",
      "weights of its parameters; every Reporting.spectrum_every_steps steps, as soon as weights "
-     "come, "
-     "shown until the next",
+     "come, shown until the next",
      "Rises when the permutation symmetry attracts neurons to each other: capacity is lost, the "
      "layer can be narrower."},
     {"thermograd_collapsed_neurons", Family::kSymmetryBreaking, "neurons", ">= 0",
@@ -480,8 +479,7 @@ constexpr Definition kCatalogue[] = {
      "Ziyin 2024, Symmetry Induces Structure and Constraint of Learning, arXiv 2309.16932",
      "symmetry",
      "weights of its parameters; every Reporting.spectrum_every_steps steps, as soon as weights "
-     "come, "
-     "shown until the next",
+     "come, shown until the next",
      "Neurons that decay or noise has switched off; they do not come back by themselves. Lower the "
      "decay or the learning rate if they were wanted."},
     {"thermograd_effective_neurons", Family::kSymmetryBreaking, "neurons", ">= 1",
@@ -490,15 +488,13 @@ constexpr Definition kCatalogue[] = {
      "Ziyin 2024, Symmetry Induces Structure and Constraint of Learning, arXiv 2309.16932",
      "symmetry",
      "weights of its parameters; every Reporting.spectrum_every_steps steps, as soon as weights "
-     "come, "
-     "shown until the next",
+     "come, shown until the next",
      "Far below the width: few neurons do the work."},
     {"thermograd_parameter_stable_rank", Family::kSymmetryBreaking, "dimensions", ">= 1",
      "Stable rank of a weight matrix that a symmetry has as a member.", "|W|_F^2 / sigma_max^2",
      "Rudelson, Vershynin 2007, arXiv math/0503442", "parameter",
      "weights of its parameters; every Reporting.spectrum_every_steps steps, as soon as weights "
-     "come, "
-     "shown until the next",
+     "come, shown until the next",
      "Falls when one direction grows away from the others; near 1: the matrix acts as a rank-one "
      "map."},
     {"thermograd_parameter_effective_rank", Family::kSymmetryBreaking, "dimensions", ">= 1",
@@ -506,10 +502,34 @@ constexpr Definition kCatalogue[] = {
      "exp(-sum p_i log p_i), p_i = sigma_i / sum sigma", "Roy, Vetterli 2007, The effective rank",
      "parameter",
      "weights of its parameters; every Reporting.spectrum_every_steps steps, as soon as weights "
-     "come, "
-     "shown until the next",
+     "come, shown until the next",
      "Falls when the matrix loses directions; a low value of a layer suggests that it can be "
      "factorised."},
+};
+
+constexpr Definition kSampling[] = {
+    {"thermograd_sampling_interval_steps", Family::kSampling, "steps", ">= 1",
+     "Every so many steps of the training are streamed.", "Sampling.every_steps", "", "",
+     "RunSpec.sampling",
+     "Drift between streamed steps is predicted from these alone; windows span this many times "
+     "their steps of training."},
+    {"thermograd_sampling_parameter_elements_ratio", Family::kSampling, "1", "(0, 1]",
+     "Part of the trainable parameters' elements that is streamed.",
+     "elements of RunSpec.parameters / Sampling.model_elements", "", "", "RunSpec.sampling",
+     "Below 1, the figures of the run are sums over this part of the model."},
+    {"thermograd_sampling_probe_samples_ratio", Family::kSampling, "1", "(0, 1]",
+     "Part of a probe set's samples that is streamed.", "ProbeSet.samples / ProbeSet.sampled_from",
+     "", "probe_set", "activations of the probe set; ProbeSet.sampled_from",
+     "Similarities are those of the sample; the debiased CKA is an unbiased estimate whatever its "
+     "size, the biased one rises as samples get fewer."},
+    {"thermograd_sampling_projection_error_ratio", Family::kSampling, "1", "> 0",
+     "Relative standard deviation of the squared distance of two samples in a layer whose features "
+     "were projected at random.",
+     "sqrt(2 / k), k the width after the projection",
+     "Johnson, Lindenstrauss 1984; Dasgupta, Gupta 2003, doi 10.1002/rsa.10073", "layer",
+     "activations of the layer; Layer.projected_from",
+     "How far distances, and with them neighbours, ranks and RBF kernels of the layer, may be off. "
+     "Linear CKA is estimated without this bias, and scatters less the more samples there are."},
 };
 
 }  // namespace
@@ -519,6 +539,7 @@ std::span<const Definition> Catalogue() {
     auto* all = new std::vector<Definition>(std::begin(kCatalogue), std::end(kCatalogue));
     const std::vector<Definition> representations = RepresentationDefinitions();
     all->insert(all->end(), representations.begin(), representations.end());
+    all->insert(all->end(), std::begin(kSampling), std::end(kSampling));
     return all;
   }();
   return *catalogue;

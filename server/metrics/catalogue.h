@@ -6,7 +6,7 @@
 
 namespace thermograd::metrics {
 
-enum class Family { kEntropicForce, kSymmetryBreaking, kRepresentationSimilarity };
+enum class Family { kEntropicForce, kSymmetryBreaking, kRepresentationSimilarity, kSampling };
 
 /// What a reader must know of one metric. Export, DescribeMetrics and the reference page are made
 /// from these.

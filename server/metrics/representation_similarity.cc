@@ -14,31 +14,27 @@ namespace thermograd::metrics {
 namespace {
 
 using statistics::ComponentPair;
+using statistics::Hsic;
 using statistics::HsicSums;
 using statistics::PrincipalComponents;
 
 KernelGram WithHsics(statistics::Gram gram) {
-  KernelGram kernel{.gram = std::move(gram)};
-  kernel.biased_hsic = statistics::BiasedHsic(kernel.gram, kernel.gram);
-  if (kernel.gram.n >= 4) {
-    kernel.unbiased_hsic = statistics::UnbiasedHsic(kernel.gram, kernel.gram);
-  }
+  KernelGram kernel{.gram = std::move(gram), .hsic = {}};
+  const statistics::Gram* const self[] = {&kernel.gram};
+  kernel.hsic = statistics::PairwiseHsics(self)[0];
   return kernel;
 }
 
-Result BiasedCka(const KernelGram& x, const KernelGram& y) {
+Result BiasedCka(const KernelGram& x, const KernelGram& y, const Hsic& xy) {
   if (x.gram.n < 2) return Undefined::kTooFewSamples;
-  return Cka(
-      {.xy = statistics::BiasedHsic(x.gram, y.gram), .xx = x.biased_hsic, .yy = y.biased_hsic});
+  return Cka({.xy = xy.biased, .xx = x.hsic.biased, .yy = y.hsic.biased});
 }
 
-Result UnbiasedCka(const KernelGram& x, const KernelGram& y) {
+Result UnbiasedCka(const KernelGram& x, const KernelGram& y, const Hsic& xy) {
   if (x.gram.n < 4) return Undefined::kTooFewSamples;
   // The estimate of a constant's HSIC is rounding of either sign.
-  if (x.biased_hsic == 0 || y.biased_hsic == 0) return Undefined::kZeroDenominator;
-  return Cka({.xy = statistics::UnbiasedHsic(x.gram, y.gram),
-              .xx = x.unbiased_hsic,
-              .yy = y.unbiased_hsic});
+  if (x.hsic.biased == 0 || y.hsic.biased == 0) return Undefined::kZeroDenominator;
+  return Cka({.xy = xy.unbiased, .xx = x.hsic.unbiased, .yy = y.hsic.unbiased});
 }
 
 // The first reason of several parts, if one is missing.
@@ -75,21 +71,22 @@ Results OfComponents(Similarity similarity, const ComponentPair& pair,
 // One comparison; what several similarities share is made once.
 class Comparison {
  public:
-  Comparison(const Representation& x, const Representation& y) : x_(x), y_(y) {}
+  Comparison(const Representation& x, const Representation& y, const PairHsics& known)
+      : x_(x), y_(y), hsics_(known) {}
 
   Results Of(Similarity similarity) {
     switch (similarity) {
       case Similarity::kCka:
-        return {BiasedCka(x_.linear, y_.linear)};
+        return {BiasedCka(x_.linear, y_.linear, Once(x_.linear, y_.linear, &hsics_.linear))};
       case Similarity::kCkaUnbiased:
-        return {UnbiasedCka(x_.linear, y_.linear)};
+        return {UnbiasedCka(x_.linear, y_.linear, Once(x_.linear, y_.linear, &hsics_.linear))};
       case Similarity::kCkaRbf:
         return {OfRbf(BiasedCka)};
       case Similarity::kCkaRbfUnbiased:
         return {OfRbf(UnbiasedCka)};
       case Similarity::kCkaCalibrated: {
-        const CkaSide x{&x_.linear.gram, x_.linear.biased_hsic};
-        const CkaSide y{&y_.linear.gram, y_.linear.biased_hsic};
+        const CkaSide x{&x_.linear.gram, x_.linear.hsic.biased};
+        const CkaSide y{&y_.linear.gram, y_.linear.hsic.biased};
         const Calibration calibration =
             CalibrateMaximumCka({&x, 1}, {&y, 1}, x_.options.permutations);
         return {calibration.calibrated, calibration.p_value};
@@ -111,12 +108,19 @@ class Comparison {
   }
 
  private:
-  Result OfRbf(Result (*cka)(const KernelGram&, const KernelGram&)) const {
+  static const Hsic& Once(const KernelGram& x, const KernelGram& y, std::optional<Hsic>* hsic) {
+    if (!*hsic) *hsic = statistics::HsicOf(x.gram, y.gram);
+    return **hsic;
+  }
+
+  Result OfRbf(Result (*cka)(const KernelGram&, const KernelGram&, const Hsic&)) {
     if (const auto reason = Missing(x_.rbf, y_.rbf)) return *reason;
     if (x_.options.rbf_bandwidth_fraction != y_.options.rbf_bandwidth_fraction) {
       return Undefined::kDifferentOptions;
     }
-    return cka(std::get<KernelGram>(x_.rbf), std::get<KernelGram>(y_.rbf));
+    const KernelGram& x = std::get<KernelGram>(x_.rbf);
+    const KernelGram& y = std::get<KernelGram>(y_.rbf);
+    return cka(x, y, Once(x, y, &hsics_.rbf));
   }
 
   Result OfNeighbours(Similarity similarity) const {
@@ -143,6 +147,7 @@ class Comparison {
 
   const Representation& x_;
   const Representation& y_;
+  PairHsics hsics_;
   std::optional<ComponentPair> pair_;
 };
 
@@ -200,7 +205,6 @@ uint64_t PreparationBytes(uint64_t n, uint64_t p, const SimilarityOptions& optio
   uint64_t passing = n * p + n * n;
   if (NeedsRbf(options)) {
     kept += n * n;
-    passing = std::max(passing, n * p + 2 * n * n);
   }
   if (NeedsNeighbours(options)) {
     kept += n * n + n * std::min<uint64_t>(options.neighbours, n);
@@ -212,20 +216,22 @@ uint64_t PreparationBytes(uint64_t n, uint64_t p, const SimilarityOptions& optio
   }
   if (options.Has(Similarity::kRepresentationalSimilarity)) {
     kept += n * n / 2;
-    passing = std::max(passing, n * p + 3 * n * n);
+    passing = std::max(passing, 2 * n * n);
   }
   return (kept + passing) * sizeof(double);
 }
 
 Representation Prepare(std::span<const double> x, size_t n, size_t p,
-                       const SimilarityOptions& options) {
+                       const SimilarityOptions& options, bool is_projected) {
   Representation representation;
   representation.samples = n;
   representation.options = options;
-  representation.linear =
-      WithHsics(statistics::CentredGram(statistics::StandardisedColumns(x, n, p), n, p));
+  statistics::Gram linear = statistics::StandardisedGram(x, n, p);
+  if (is_projected) linear.projected_width = p;
+  representation.linear = WithHsics(std::move(linear));
   if (NeedsRbf(options)) {
-    if (auto gram = statistics::CentredRbfGram(x, n, p, options.rbf_bandwidth_fraction)) {
+    if (auto gram = statistics::CentredRbfGram(representation.linear.gram,
+                                               options.rbf_bandwidth_fraction)) {
       representation.rbf = WithHsics(*std::move(gram));
     } else {
       representation.rbf = Undefined::kZeroDenominator;
@@ -234,7 +240,7 @@ Representation Prepare(std::span<const double> x, size_t n, size_t p,
   if (NeedsNeighbours(options)) {
     if (options.neighbours >= n) {
       representation.neighbours = Undefined::kTooFewSamples;
-    } else if (auto cosines = representation.linear.biased_hsic == 0
+    } else if (auto cosines = representation.linear.hsic.biased == 0
                                   ? std::nullopt  // all samples are one: every neighbour is a tie
                                   : statistics::Cosines(x, n, p)) {
       representation.neighbours = statistics::NearestNeighbours(*cosines, n, options.neighbours);
@@ -251,15 +257,16 @@ Representation Prepare(std::span<const double> x, size_t n, size_t p,
     }
   }
   if (options.Has(Similarity::kRepresentationalSimilarity)) {
-    representation.distance_ranks = statistics::CentredDistanceRanks(x, n, p);
+    representation.distance_ranks = statistics::CentredDistanceRanks(representation.linear.gram);
   }
   return representation;
 }
 
 void AppendSimilarities(const Representation& x, const Representation& y,
                         const SimilarityOptions& options, SimilarityScope scope,
-                        const std::vector<Label>& labels, Figures* figures) {
-  Comparison comparison(x, y);
+                        const std::vector<Label>& labels, Figures* figures,
+                        const PairHsics& known) {
+  Comparison comparison(x, y, known);
   for (const Similarity similarity : options.chosen) {
     Append(similarity, scope, comparison.Of(similarity), labels, figures);
   }
@@ -271,6 +278,14 @@ void AppendUndefinedSimilarities(const SimilarityOptions& options, Undefined rea
   for (const Similarity similarity : options.chosen) {
     Append(similarity, scope, Results(DefinitionsOf(similarity).size(), reason), labels, figures);
   }
+}
+
+bool PrefersMoments(uint64_t n, uint64_t p, uint64_t q, const SimilarityOptions& options) {
+  // Of symmetric products half is computed: n (p + q)^2 / 2 against n^2 (p + q) / 2.
+  return p + q < n &&
+         std::all_of(options.chosen.begin(), options.chosen.end(), [](Similarity similarity) {
+           return similarity == Similarity::kCka || similarity == Similarity::kCkaUnbiased;
+         });
 }
 
 void AppendSimilarities(const statistics::CrossMoments& moments, const SimilarityOptions& options,

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <variant>
 #include <vector>
@@ -70,10 +71,13 @@ struct SimilarityOptions {
 /// A Gram matrix with its HSICs with itself.
 struct KernelGram {
   statistics::Gram gram;
-  /// As statistics::BiasedHsic.
-  double biased_hsic = 0;
-  /// As statistics::UnbiasedHsic; 0 for fewer than 4 samples.
-  double unbiased_hsic = 0;
+  statistics::Hsic hsic;
+};
+
+/// HSICs of a pair that are known already, as from statistics::PairwiseHsics.
+struct PairHsics {
+  std::optional<statistics::Hsic> linear;
+  std::optional<statistics::Hsic> rbf;
 };
 
 /// One side of comparisons: all that the chosen similarities need to know of it.
@@ -95,23 +99,28 @@ struct Representation {
   uint64_t Bytes() const;
 };
 
-/// Prepares x (n x p, finite).
+/// Prepares x (n x p, finite). `is_projected`: its features are a random projection.
 Representation Prepare(std::span<const double> x, size_t n, size_t p,
-                       const SimilarityOptions& options);
+                       const SimilarityOptions& options, bool is_projected = false);
 
 /// Most bytes that preparing x (n x p) takes and leaves held.
 uint64_t PreparationBytes(uint64_t n, uint64_t p, const SimilarityOptions& options);
 
 /// Appends the chosen similarities. Both sides have the same samples; what either was not prepared
-/// for is kDifferentOptions.
+/// for is kDifferentOptions. `known`: need not be computed.
 void AppendSimilarities(const Representation& x, const Representation& y,
                         const SimilarityOptions& options, SimilarityScope scope,
-                        const std::vector<Label>& labels, Figures* figures);
+                        const std::vector<Label>& labels, Figures* figures,
+                        const PairHsics& known = {});
 
 /// Appends the chosen ones with the reason why they are missing.
 void AppendUndefinedSimilarities(const SimilarityOptions& options, Undefined reason,
                                  SimilarityScope scope, const std::vector<Label>& labels,
                                  Figures* figures);
+
+/// True if all that is chosen follows from moments, and moments of p and q features cost less than
+/// Gram matrices of n samples.
+bool PrefersMoments(uint64_t n, uint64_t p, uint64_t q, const SimilarityOptions& options);
 
 /// Appends the chosen ones that follow from moments, for any number of samples; the others are
 /// kLimit, because they would need the samples themselves, or have no name in the scope.

@@ -198,6 +198,13 @@ absl::StatusOr<v1::CompareRepresentationsResponse> ComparisonSession::Finish() {
                                          SimilarityScope::kLayers, {}, &figures);
   } else if (moments_) {
     metrics::AppendSimilarities(*moments_, options_, SimilarityScope::kLayers, {}, &figures);
+  } else if (metrics::PrefersMoments(n, x.header.features(), y.header.features(), options_)) {
+    const size_t p = x.header.features();
+    const size_t q = y.header.features();
+    statistics::CrossMoments moments(p, q);
+    moments.Add(statistics::StandardisedColumns(x.values, n, p),
+                statistics::StandardisedColumns(y.values, n, q), n);
+    metrics::AppendSimilarities(moments, options_, SimilarityScope::kLayers, {}, &figures);
   } else {
     metrics::AppendSimilarities(metrics::Prepare(x.values, n, x.header.features(), options_),
                                 metrics::Prepare(y.values, n, y.header.features(), options_),

@@ -20,6 +20,9 @@ absl::Status CheckCount(absl::string_view field, int count, uint32_t limit) {
       absl::StrCat("run_spec.", field, ": ", count, " entries, the limit is ", limit));
 }
 
+// Some milliseconds.
+constexpr uint64_t kQuickSpectrumRows = 256;
+
 class Checker {
  public:
   Checker(const v1::RunSpec& spec, const Limits& limits) : spec_(spec), limits_(limits) {}
@@ -115,6 +118,10 @@ class Checker {
     if (!similarity.ok()) return similarity.status();
     declaration_.similarity = *std::move(similarity);
     declaration_.similarity_over_window = spec_.reporting().similarity_over_window();
+    if (spec_.has_sampling()) {
+      declaration_.sampling = {.every_steps = std::max(spec_.sampling().every_steps(), 1u),
+                               .model_elements = spec_.sampling().model_elements()};
+    }
     if (spec_.has_resume_after_step()) {
       declaration_.resume_after_step = spec_.resume_after_step();
     }
@@ -247,8 +254,15 @@ class Checker {
         return absl::InvalidArgumentError(absl::StrCat(
             field, ".fingerprint: ", set.fingerprint().size(), " bytes, the limit is 64"));
       }
-      declaration_.probe_sets.push_back(
-          {.name = set.name(), .samples = set.samples(), .fingerprint = set.fingerprint()});
+      if (set.sampled_from() != 0 && set.sampled_from() < set.samples()) {
+        return absl::InvalidArgumentError(absl::StrCat(field, ".sampled_from: ", set.sampled_from(),
+                                                       ", fewer than its ", set.samples(),
+                                                       " samples"));
+      }
+      declaration_.probe_sets.push_back({.name = set.name(),
+                                         .samples = set.samples(),
+                                         .fingerprint = set.fingerprint(),
+                                         .sampled_from = set.sampled_from()});
     }
     return absl::OkStatus();
   }
@@ -291,6 +305,25 @@ class Checker {
       DeclaredLayer declared;
       declared.name = layer.name();
       declared.width = layer.width();
+      declared.projected_from = layer.projected_from();
+      if (layer.projected_from() != 0) {
+        // With one column the moments that the estimates are solved from depend on each other.
+        if (layer.width() < 2 || layer.width() >= layer.projected_from()) {
+          return absl::InvalidArgumentError(
+              absl::StrCat(field, ".projected_from: ", layer.projected_from(), " features to ",
+                           layer.width(), ", which must be 2 at least and fewer"));
+        }
+        if (declaration_.similarity_over_window && layer.probe_set().empty()) {
+          return absl::InvalidArgumentError(absl::StrCat(
+              field,
+              ".projected_from: similarity_over_window adds features over steps, and each "
+              "step has another projection"));
+        }
+        if (layer.has_weight_id() || layer.has_reader_weight_id()) {
+          return absl::InvalidArgumentError(absl::StrCat(
+              field, ".projected_from: projected features cannot be compared with weights"));
+        }
+      }
       if (!layer.probe_set().empty()) {
         for (size_t s = 0; s < declaration_.probe_sets.size(); ++s) {
           if (declaration_.probe_sets[s].name == layer.probe_set()) declared.probe_set = s;
@@ -336,6 +369,10 @@ class Checker {
           declaration_.parameters[member.parameter].in_symmetry = true;
         }
       }
+      if (declared->kind == DeclaredSymmetry::Kind::kNeuronPermutation &&
+          declared->instances > kQuickSpectrumRows) {
+        declaration_.has_spectra = true;
+      }
       declaration_.symmetries.push_back(*std::move(declared));
       const uint64_t bytes = SymmetryBytes(declaration_.symmetries);
       if (bytes > limits_.max_symmetry_bytes) {
@@ -346,6 +383,7 @@ class Checker {
     }
     for (const DeclaredParameter& parameter : declaration_.parameters) {
       const uint64_t rows = SpectrumRows(parameter);
+      if (rows > kQuickSpectrumRows) declaration_.has_spectra = true;
       if (rows <= limits_.max_spectrum_rows) continue;
       declaration_.notices.push_back(
           absl::StrCat("No singular values of '", parameter.name, "': its shorter side has ", rows,

@@ -104,6 +104,9 @@ v1::DescribeMetricsResponse DescribeCatalogue() {
       case metrics::Family::kRepresentationSimilarity:
         metric->set_family(v1::METRIC_FAMILY_REPRESENTATION_SIMILARITY);
         break;
+      case metrics::Family::kSampling:
+        metric->set_family(v1::METRIC_FAMILY_SAMPLING);
+        break;
     }
     metric->set_unit(definition.unit);
     metric->set_range(definition.range);

@@ -19,7 +19,12 @@ using metrics::Undefined;
 struct RepresentationAnalysis::Layer {
   const LayerActivations* activations;
   std::shared_ptr<const metrics::Representation> representation;
-  std::vector<statistics::Gram> batches;  // Gram matrices of the microbatches of a training batch
+};
+
+// What a pair of layers of the same samples has in common.
+struct RepresentationAnalysis::PairSums {
+  metrics::PairHsics hsics;
+  statistics::HsicSums minibatches;  // unbiased, over the microbatches of a training batch
 };
 
 namespace {
@@ -42,8 +47,9 @@ SimilarityOptions Only(Similarity similarity, SimilarityOptions options) {
 // by a limit.
 void AppendWithin(const SimilarityOptions& options, const metrics::Representation& x,
                   const metrics::Representation& y, SimilarityScope scope,
-                  const std::vector<Label>& labels, Figures* figures) {
-  metrics::AppendSimilarities(x, y, options, scope, labels, figures);
+                  const std::vector<Label>& labels, Figures* figures,
+                  const metrics::PairHsics& known = {}) {
+  metrics::AppendSimilarities(x, y, options, scope, labels, figures, known);
   if (x.options.Has(Similarity::kCkaCalibrated) && !options.Has(Similarity::kCkaCalibrated)) {
     metrics::AppendUndefinedSimilarities(Only(Similarity::kCkaCalibrated, options),
                                          Undefined::kLimit, scope, labels, figures);
@@ -77,25 +83,19 @@ void RepresentationAnalysis::AddStep(std::span<const LayerActivations> layers,
     const DeclaredLayer& declared = declaration_.layers[activations.layer];
     const std::vector<Label> labels = {{"layer", declared.name}};
     Align(activations, weights, figures);
+    if (declared.projected_from > 0) {
+      metrics::AppendProjection(declared.name, declared.width, figures);
+    }
     if (const auto undefined = UndefinedIf(activations)) {
       metrics::AppendUndefinedCollapseFigures(*undefined, labels, figures);
       continue;
     }
     const size_t rows = activations.values.size() / declared.width;
     metrics::AppendCollapseFigures(activations.values, rows, declared.width, labels, figures);
-    Layer layer{.activations = &activations, .representation = nullptr, .batches = {}};
-    layer.representation = std::make_shared<const metrics::Representation>(
-        metrics::Prepare(activations.values, rows, declared.width, declaration_.similarity));
-    if (!declared.probe_set) {
-      const double* batch = activations.values.data();
-      for (const size_t batch_rows : activations.batch_rows) {
-        const size_t elements = batch_rows * declared.width;
-        layer.batches.push_back(
-            statistics::CentredGram({batch, elements}, batch_rows, declared.width));
-        batch += elements;
-      }
-    }
-    usable.push_back(std::move(layer));
+    usable.push_back({.activations = &activations,
+                      .representation = std::make_shared<const metrics::Representation>(
+                          metrics::Prepare(activations.values, rows, declared.width,
+                                           declaration_.similarity, declared.projected_from > 0))});
   }
 
   // Layers that saw the same samples, in the order of the declaration's probe sets.
@@ -115,10 +115,12 @@ void RepresentationAnalysis::AddStep(std::span<const LayerActivations> layers,
       MayPermute(pairs, samples, notices)
           ? declaration_.similarity
           : Without(Similarity::kCkaCalibrated, declaration_.similarity);
+  const std::vector<PairSums> sums = SumPairs(usable);
   for (size_t a = 0; a < usable.size(); ++a) {
     for (size_t b = a + 1; b < usable.size(); ++b) {
-      if (comparable(usable[a], usable[b]))
-        Compare(usable[a], usable[b], options, figures, notices);
+      if (comparable(usable[a], usable[b])) {
+        Compare(usable[a], usable[b], sums[a * usable.size() + b], options, figures, notices);
+      }
     }
   }
   for (const Layer& layer : usable) {
@@ -131,8 +133,87 @@ void RepresentationAnalysis::AddStep(std::span<const LayerActivations> layers,
     for (const Layer& layer : usable) {
       if (declaration_.layers[layer.activations->layer].probe_set == set) of_set.push_back(layer);
     }
-    if (!of_set.empty()) CompareWithOtherRuns(of_set, set, figures, notices);
+    if (of_set.empty()) continue;
+    const DeclaredProbeSet& declared = declaration_.probe_sets[set];
+    if (declared.sampled_from > 0) {
+      metrics::AppendProbeSampling(declared.name, declared.samples, declared.sampled_from, figures);
+    }
+    CompareWithOtherRuns(of_set, set, figures, notices);
   }
+}
+
+// By the indices of both layers, the lower one first; from one sweep over the Gram matrices of all
+// layers that saw the same samples.
+std::vector<RepresentationAnalysis::PairSums> RepresentationAnalysis::SumPairs(
+    std::span<const Layer> layers) const {
+  using Grams = std::vector<const statistics::Gram*>;
+  std::vector<PairSums> sums(layers.size() * layers.size());
+  // Calls add(sums, hsic, unscaled) for every pair of the layers `set`, whose matrices are given.
+  const auto for_pairs = [&](const std::vector<size_t>& set, const Grams& grams, const auto& add) {
+    const std::vector<statistics::Hsic> hsics = statistics::PairwiseHsics(grams);
+    const auto unscaled = [&](size_t i, size_t j) {
+      return statistics::UnscaledHsic(hsics[i * set.size() + j], *grams[i], *grams[j]);
+    };
+    for (size_t i = 0; i < set.size(); ++i) {
+      for (size_t j = i + 1; j < set.size(); ++j) {
+        add(&sums[set[i] * layers.size() + set[j]], hsics[i * set.size() + j],
+            statistics::HsicSums{.xy = unscaled(i, j), .xx = unscaled(i, i), .yy = unscaled(j, j)});
+      }
+    }
+  };
+
+  std::map<std::pair<std::optional<size_t>, std::vector<size_t>>, std::vector<size_t>> sets;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const LayerActivations& activations = *layers[i].activations;
+    sets[{declaration_.layers[activations.layer].probe_set, activations.batch_rows}].push_back(i);
+  }
+  for (const auto& [samples, set] : sets) {
+    if (set.size() < 2) continue;
+    const std::vector<size_t>& batch_rows = samples.second;
+    const bool is_one_batch = batch_rows.size() == 1;
+    Grams linear;
+    std::vector<size_t> set_with_rbf;
+    Grams rbf;
+    for (const size_t i : set) {
+      const metrics::Representation& representation = *layers[i].representation;
+      linear.push_back(&representation.linear.gram);
+      if (const auto* kernel = std::get_if<metrics::KernelGram>(&representation.rbf)) {
+        set_with_rbf.push_back(i);
+        rbf.push_back(&kernel->gram);
+      }
+    }
+    for_pairs(set, linear,
+              [is_one_batch](PairSums* pair, const statistics::Hsic& hsic,
+                             const statistics::HsicSums& unscaled) {
+                pair->hsics.linear = hsic;
+                if (is_one_batch) pair->minibatches = unscaled;
+              });
+    for_pairs(set_with_rbf, rbf,
+              [](PairSums* pair, const statistics::Hsic& hsic, const statistics::HsicSums&) {
+                pair->hsics.rbf = hsic;
+              });
+    if (is_one_batch) continue;
+    size_t first = 0;
+    for (const size_t rows : batch_rows) {
+      std::vector<statistics::Gram> batch;
+      for (const size_t i : set) {
+        const LayerActivations& activations = *layers[i].activations;
+        const DeclaredLayer& declared = declaration_.layers[activations.layer];
+        const size_t width = declared.width;
+        batch.push_back(statistics::CentredGram({&activations.values[first * width], rows * width},
+                                                rows, width));
+        if (declared.projected_from > 0) batch.back().projected_width = width;
+      }
+      Grams grams;
+      for (const statistics::Gram& gram : batch) grams.push_back(&gram);
+      for_pairs(set, grams,
+                [](PairSums* pair, const statistics::Hsic&, const statistics::HsicSums& unscaled) {
+                  pair->minibatches.Merge(unscaled);
+                });
+      first += rows;
+    }
+  }
+  return sums;
 }
 
 bool RepresentationAnalysis::MayPermute(size_t pairs, size_t samples,
@@ -206,7 +287,7 @@ void RepresentationAnalysis::Align(const LayerActivations& layer,
   }
 }
 
-void RepresentationAnalysis::Compare(const Layer& x, const Layer& y,
+void RepresentationAnalysis::Compare(const Layer& x, const Layer& y, const PairSums& sums,
                                      const SimilarityOptions& options, Figures* figures,
                                      std::vector<AnalysisNotice>* notices) {
   const DeclaredLayer& layer = declaration_.layers[x.activations->layer];
@@ -219,10 +300,10 @@ void RepresentationAnalysis::Compare(const Layer& x, const Layer& y,
     return;
   }
   AppendWithin(options, *x.representation, *y.representation, SimilarityScope::kLayers, labels,
-               figures);
+               figures, sums.hsics);
   // A probe set has no minibatches, and no other samples in the next step.
   if (layer.probe_set) return;
-  CompareMinibatches(x, y, labels, figures);
+  CompareMinibatches(x, y, sums, labels, figures);
   if (declaration_.similarity_over_window) CompareOverWindow(x, y, labels, figures, notices);
 }
 
@@ -265,25 +346,19 @@ void RepresentationAnalysis::CompareOverWindow(const Layer& x, const Layer& y,
 }
 
 void RepresentationAnalysis::CompareMinibatches(const Layer& x, const Layer& y,
+                                                const PairSums& sums,
                                                 const std::vector<Label>& labels,
                                                 Figures* figures) {
-  statistics::HsicSums sums;
-  for (size_t m = 0; m < x.batches.size(); ++m) {
-    const statistics::Gram& k = x.batches[m];
-    const statistics::Gram& l = y.batches[m];
-    if (k.n < 4) {
-      figures->push_back({"thermograd_cka_minibatch_ratio", labels, Undefined::kTooFewSamples});
-      return;
-    }
-    sums.Merge({.xy = statistics::UnbiasedHsic(k, l),
-                .xx = statistics::UnbiasedHsic(k, k),
-                .yy = statistics::UnbiasedHsic(l, l)});
+  const std::vector<size_t>& batch_rows = x.activations->batch_rows;
+  if (*std::min_element(batch_rows.begin(), batch_rows.end()) < 4) {
+    figures->push_back({"thermograd_cka_minibatch_ratio", labels, Undefined::kTooFewSamples});
+    return;
   }
   auto& window =
       minibatch_windows_
           .try_emplace({x.activations->layer, y.activations->layer}, declaration_.window_steps)
           .first->second;
-  window.Push(sums);
+  window.Push(sums.minibatches);
   statistics::HsicSums total;
   for (const statistics::HsicSums& entry : window.entries()) total.Merge(entry);
   figures->push_back({"thermograd_cka_minibatch_ratio", labels, metrics::Cka(total)});
@@ -341,7 +416,7 @@ void RepresentationAnalysis::CompareWithOtherRuns(std::span<const Layer> layers,
     for (const ProbeEntry& entry : entries) {
       const metrics::KernelGram& linear = entry.representation->linear;
       if (entry.fingerprint == set.fingerprint && linear.gram.n == samples) {
-        y.push_back({&linear.gram, linear.biased_hsic});
+        y.push_back({&linear.gram, linear.hsic.biased});
       } else if (std::string& told = refused_fingerprints_[run];
                  told != entry.fingerprint || told.empty()) {
         told = entry.fingerprint;
@@ -360,7 +435,7 @@ void RepresentationAnalysis::CompareWithOtherRuns(std::span<const Layer> layers,
     std::vector<metrics::CkaSide> x;
     for (size_t i = 0; i < layers.size(); ++i) {
       const metrics::Representation& representation = *layers[i].representation;
-      x.push_back({&representation.linear.gram, representation.linear.biased_hsic});
+      x.push_back({&representation.linear.gram, representation.linear.hsic.biased});
       for (const ProbeEntry& entry : entries) {
         const std::vector<Label> labels = {
             {"layer", declaration_.layers[layers[i].activations->layer].name},

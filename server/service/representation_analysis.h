@@ -44,6 +44,7 @@ class RepresentationAnalysis {
 
  private:
   struct Layer;
+  struct PairSums;
   /// What is kept of a layer of a probe set for the steps that follow. `first` is the first step of
   /// the stream; `memory` is what both hold, and null where it was refused.
   struct References {
@@ -64,10 +65,12 @@ class RepresentationAnalysis {
 
   void Align(const LayerActivations& layer, std::span<const TensorElements> weights,
              metrics::Figures* figures) const;
-  void Compare(const Layer& x, const Layer& y, const metrics::SimilarityOptions& options,
-               metrics::Figures* figures, std::vector<AnalysisNotice>* notices);
-  void CompareMinibatches(const Layer& x, const Layer& y, const std::vector<metrics::Label>& labels,
-                          metrics::Figures* figures);
+  std::vector<PairSums> SumPairs(std::span<const Layer> layers) const;
+  void Compare(const Layer& x, const Layer& y, const PairSums& sums,
+               const metrics::SimilarityOptions& options, metrics::Figures* figures,
+               std::vector<AnalysisNotice>* notices);
+  void CompareMinibatches(const Layer& x, const Layer& y, const PairSums& sums,
+                          const std::vector<metrics::Label>& labels, metrics::Figures* figures);
   void CompareOverWindow(const Layer& x, const Layer& y, const std::vector<metrics::Label>& labels,
                          metrics::Figures* figures, std::vector<AnalysisNotice>* notices);
   void CompareWithEarlierSteps(const Layer& layer, metrics::Figures* figures,

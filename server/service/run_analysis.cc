@@ -32,7 +32,11 @@ RunAnalysis::RunAnalysis(RunDeclaration declaration)
     : declaration_(std::move(declaration)),
       forces_(Names(declaration_), declaration_.optimizer, declaration_.window_steps,
               declaration_.sends_gradients_after_update),
-      symmetries_(declaration_) {}
+      symmetries_(declaration_) {
+  for (const DeclaredParameter& parameter : declaration_.parameters) {
+    streamed_elements_ += parameter.elements;
+  }
+}
 
 void RunAnalysis::AddStep(const MergedStep& step, metrics::Figures* figures) {
   const StepSettings& settings = step.settings;
@@ -61,6 +65,7 @@ void RunAnalysis::AddStep(const MergedStep& step, metrics::Figures* figures) {
     }
     entropic.parameters.push_back(std::move(parameter));
   }
+  metrics::AppendSampling(declaration_.sampling, streamed_elements_, figures);
   forces_.AddStep(entropic, figures);
   symmetries_.AddStep(settings, step.symmetries, step.elements, figures);
 }

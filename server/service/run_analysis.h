@@ -23,6 +23,7 @@ class RunAnalysis {
   const RunDeclaration declaration_;
   metrics::EntropicForces forces_;
   SymmetryAnalysis symmetries_;
+  uint64_t streamed_elements_ = 0;
 };
 
 /// Which tensors of a parameter must be kept element by element until the step ends.

@@ -11,6 +11,7 @@
 
 #include "metrics/optimizer.h"
 #include "metrics/representation_similarity.h"
+#include "metrics/sampling.h"
 #include "statistics/symmetry.h"
 
 namespace thermograd::service {
@@ -43,6 +44,8 @@ struct DeclaredParameter {
 struct DeclaredLayer {
   std::string name;
   size_t width = 0;
+  /// Features before a random projection; 0: there was none.
+  uint64_t projected_from = 0;
   /// Index into RunDeclaration::probe_sets; absent: training batches.
   std::optional<size_t> probe_set;
   /// Indices into RunDeclaration::parameters: width x in and out x width.
@@ -54,6 +57,8 @@ struct DeclaredProbeSet {
   std::string name;
   uint64_t samples = 0;
   std::string fingerprint;
+  /// Samples that these were drawn from; 0: not declared.
+  uint64_t sampled_from = 0;
 };
 
 /// Rows of one parameter that belong to a symmetry, and to which of its instances.
@@ -106,8 +111,12 @@ struct RunDeclaration {
   uint32_t spectrum_every_steps = 1;
   /// Shorter side of the largest weight matrix whose singular values are computed.
   uint64_t max_spectrum_rows = 0;
+  /// Some steps need singular values, or all pairs of neurons, of matrices so large that they take
+  /// long.
+  bool has_spectra = false;
   uint32_t report_every_steps = 1;
   std::optional<uint64_t> resume_after_step;
+  metrics::Sampling sampling;
   metrics::SimilarityOptions similarity;
   bool similarity_over_window = false;
   std::vector<DeclaredParameter> parameters;

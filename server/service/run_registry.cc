@@ -27,7 +27,8 @@ RunRegistry::Entry* RunRegistry::FindLocked(uint64_t stream) {
 void RunRegistry::Publish(uint64_t stream, uint64_t step,
                           std::shared_ptr<const metrics::Figures> figures,
                           std::shared_ptr<const metrics::Figures> run_figures,
-                          const std::map<std::string, statistics::NonFinite>& non_finite) {
+                          const std::map<std::string, statistics::NonFinite>& non_finite,
+                          uint64_t memory_bytes) {
   const std::lock_guard lock(mutex_);
   Entry* entry = FindLocked(stream);
   if (entry == nullptr) return;
@@ -36,6 +37,7 @@ void RunRegistry::Publish(uint64_t stream, uint64_t step,
   entry->snapshot.figures = std::move(figures);
   entry->snapshot.run_figures = std::move(run_figures);
   entry->snapshot.non_finite = non_finite;
+  entry->snapshot.memory_bytes = memory_bytes;
 }
 
 void RunRegistry::Close(uint64_t stream) {

@@ -31,6 +31,8 @@ struct RunSnapshot {
   std::shared_ptr<const metrics::Figures> run_figures;
   /// Non-finite elements seen by name of parameter or layer.
   std::map<std::string, statistics::NonFinite> non_finite;
+  /// Memory of the stream's windows and of its latest step when it ended.
+  uint64_t memory_bytes = 0;
 };
 
 /// The runs that are live or ended a short time ago. All methods may be called from any thread.
@@ -50,7 +52,8 @@ class RunRegistry {
   /// Replaces the figures of a stream; ignored if it was superseded.
   void Publish(uint64_t stream, uint64_t step, std::shared_ptr<const metrics::Figures> figures,
                std::shared_ptr<const metrics::Figures> run_figures,
-               const std::map<std::string, statistics::NonFinite>& non_finite);
+               const std::map<std::string, statistics::NonFinite>& non_finite,
+               uint64_t memory_bytes);
 
   /// The stream has ended.
   void Close(uint64_t stream);

@@ -38,10 +38,13 @@ RunSession::~RunSession() {
   if (stream_ != 0) environment_.runs->Close(stream_);
 }
 
-bool RunSession::IsHeavy(const v1::StreamRunRequest& request) const {
-  return request.has_step_end() && step_ &&
-         (step_->has_activations || !declaration_->symmetries.empty() ||
-          declaration_->world_size > 1);
+std::optional<WorkerPool::Length> RunSession::WorkOf(const v1::StreamRunRequest& request) const {
+  if (!request.has_step_end() || !step_) return std::nullopt;
+  if (step_->has_activations || declaration_->has_spectra) return WorkerPool::Length::kLong;
+  if (!declaration_->symmetries.empty() || declaration_->world_size > 1) {
+    return WorkerPool::Length::kShort;
+  }
+  return std::nullopt;
 }
 
 absl::Status RunSession::Receive(const v1::StreamRunRequest& request,
@@ -274,13 +277,15 @@ absl::Status RunSession::ReceiveStepEnd(const v1::StepEnd& end,
   CountUndefined(*figures, environment_.counters);
   last_step_ = end.step();
   RankStep rank = step_->intake.TakeRank();
+  const uint64_t memory_bytes = run_memory_.bytes() + rank.memory->bytes();
   step_.reset();
   const bool is_reported = steps_++ % declaration_->report_every_steps == 0;
   // Later than now it runs on another thread, so it takes along all that it needs.
   const auto complete = [environment = environment_, stream = stream_, step = end.step(), figures,
-                         non_finite = non_finite_, is_reported](const RunFigures& run_figures) {
+                         non_finite = non_finite_, is_reported,
+                         memory_bytes](const RunFigures& run_figures) {
     std::vector<v1::StreamRunResponse> answers;
-    environment.runs->Publish(stream, step, figures, run_figures, non_finite);
+    environment.runs->Publish(stream, step, figures, run_figures, non_finite, memory_bytes);
     ++environment.counters->steps;
     if (is_reported) {
       v1::StepReport* report = answers.emplace_back().mutable_step_report();

@@ -21,6 +21,7 @@
 #include "service/service_counters.h"
 #include "service/step.h"
 #include "service/step_intake.h"
+#include "service/worker_pool.h"
 #include "thermograd/v1/training_analysis_service.pb.h"
 
 namespace thermograd::service {
@@ -51,8 +52,9 @@ class RunSession {
   absl::Status Receive(const v1::StreamRunRequest& request,
                        std::vector<v1::StreamRunResponse>* responses);
 
-  /// True if Receive(request) may take long: the end of a step with more than gradient sums.
-  bool IsHeavy(const v1::StreamRunRequest& request) const;
+  /// How long Receive(request) may take, if it is for a worker: the end of a step with more than
+  /// gradient sums.
+  std::optional<WorkerPool::Length> WorkOf(const v1::StreamRunRequest& request) const;
 
   bool step_open() const { return step_.has_value(); }
 

@@ -73,9 +73,11 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
     environment_.counters->received_bytes += incoming_.Length();
     const absl::Status status = Parse(&incoming_, &request_);
     incoming_.Clear();
-    if (status.ok() && session_->IsHeavy(request_)) {
+    const std::optional<WorkerPool::Length> length =
+        status.ok() ? session_->WorkOf(request_) : std::nullopt;
+    if (length) {
       // The stream is not read on before the task is done: back-pressure, one task a stream.
-      workers_->Submit([this] { Handle(absl::OkStatus()); });
+      workers_->Submit(*length, [this] { Handle(absl::OkStatus()); });
     } else {
       Handle(status);
     }
@@ -213,7 +215,7 @@ class ComparisonReactor final : public grpc::ServerReadReactor<grpc::ByteBuffer>
 
   void OnReadDone(bool ok) override {
     if (!ok) {
-      workers_->Submit([this] {
+      workers_->Submit(WorkerPool::Length::kLong, [this] {
         const absl::StatusOr<v1::CompareRepresentationsResponse> result = session_.Finish();
         if (result.ok()) *response_ = Serialize(*result);
         Finish(ToGrpc(result.status(), environment_.counters));
@@ -224,7 +226,7 @@ class ComparisonReactor final : public grpc::ServerReadReactor<grpc::ByteBuffer>
     absl::Status status = Parse(&incoming_, &request_);
     incoming_.Clear();
     if (status.ok() && session_.IsHeavy(request_)) {
-      workers_->Submit([this] { GoOn(session_.Receive(request_)); });
+      workers_->Submit(WorkerPool::Length::kLong, [this] { GoOn(session_.Receive(request_)); });
       return;
     }
     if (status.ok()) status = session_.Receive(request_);

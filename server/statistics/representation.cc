@@ -10,12 +10,54 @@
 
 namespace thermograd::statistics {
 
-std::vector<double> StandardisedColumns(std::span<const double> x, size_t n, size_t p) {
-  std::vector<double> columns(x.begin(), x.end());
-  kernels::ScaleByPowerOfTwo(columns.data(), columns.size());
+namespace {
+
+// Returns the exponent of the power of two by which the columns were scaled.
+int Standardise(std::span<double> columns, size_t n, size_t p) {
+  const int exponent = kernels::ScaleByPowerOfTwo(columns.data(), columns.size());
   kernels::CentreColumns(columns.data(), n, p);
   // What is left of features with a large mean may be small.
-  kernels::ScaleByPowerOfTwo(columns.data(), columns.size());
+  return exponent + kernels::ScaleByPowerOfTwo(columns.data(), columns.size());
+}
+
+std::vector<double> DistancesOf(const Gram& linear) {
+  std::vector<double> distances(linear.n * linear.n);
+  kernels::SquaredDistances(linear.values.data(), linear.n, distances.data());
+  return distances;
+}
+
+// What both estimators of the HSIC of centred Gram matrices K and L are made of.
+struct HsicTerms {
+  double product;           // tr KL
+  double trace_product;     // tr K tr L
+  double diagonal_product;  // sum K_ii L_ii
+};
+
+double Unbiased(const HsicTerms& terms, double n) {
+  // Rows of a centred matrix sum to zero: without the diagonal, to minus the diagonal.
+  const double off_diagonal = terms.product - terms.diagonal_product;
+  const double sums = terms.trace_product;
+  const double row_sum_product = terms.diagonal_product;
+  return (off_diagonal + sums / ((n - 1) * (n - 2)) - 2 / (n - 2) * row_sum_product) /
+         (n * (n - 3));
+}
+
+// Solves the expectations over projections to `width` for the terms of one layer with itself.
+HsicTerms Unprojected(const HsicTerms& projected, uint64_t width) {
+  const double inverse = 1 / static_cast<double>(width);
+  HsicTerms terms{};
+  terms.product = (projected.product - projected.trace_product * inverse) /
+                  (1 + inverse - 2 * inverse * inverse);
+  terms.trace_product = projected.trace_product - 2 * terms.product * inverse;
+  terms.diagonal_product = projected.diagonal_product / (1 + 2 * inverse);
+  return terms;
+}
+
+}  // namespace
+
+std::vector<double> StandardisedColumns(std::span<const double> x, size_t n, size_t p) {
+  std::vector<double> columns(x.begin(), x.end());
+  Standardise(columns, n, p);
   return columns;
 }
 
@@ -27,13 +69,16 @@ Gram CentredGram(std::span<const double> x, size_t n, size_t p) {
   return gram;
 }
 
-std::optional<Gram> CentredRbfGram(std::span<const double> x, size_t n, size_t p,
-                                   double bandwidth_fraction) {
-  const std::vector<double> columns = StandardisedColumns(x, n, p);
-  std::vector<double> gram(n * n);
-  kernels::RowGram(columns.data(), n, p, gram.data());
-  Gram kernel{.n = n, .values = std::vector<double>(n * n)};
-  kernels::SquaredDistances(gram.data(), n, kernel.values.data());
+Gram StandardisedGram(std::span<const double> x, size_t n, size_t p) {
+  std::vector<double> columns(x.begin(), x.end());
+  const int exponent = Standardise(columns, n, p);
+  Gram gram{.n = n, .values = std::vector<double>(n * n), .exponent = exponent};
+  kernels::RowGram(columns.data(), n, p, gram.values.data());
+  return gram;
+}
+
+std::optional<Gram> CentredRbfGram(const Gram& linear, double bandwidth_fraction) {
+  Gram kernel{.n = linear.n, .values = DistancesOf(linear)};
   std::vector<double> sorted = kernel.values;
   const auto middle = sorted.begin() + static_cast<ptrdiff_t>(sorted.size() / 2);
   std::nth_element(sorted.begin(), middle, sorted.end());
@@ -43,20 +88,45 @@ std::optional<Gram> CentredRbfGram(std::span<const double> x, size_t n, size_t p
   if (!(median > largest * kernels::kTieResolution)) return std::nullopt;
   const double factor = -1 / (2 * bandwidth_fraction * bandwidth_fraction * median);
   for (double& value : kernel.values) value = std::exp(factor * value);
-  kernels::CentreGram(kernel.values.data(), n);
+  kernels::CentreGram(kernel.values.data(), kernel.n);
   return kernel;
 }
 
-double BiasedHsic(const Gram& k, const Gram& l) {
-  return kernels::SumGrams(k.values.data(), l.values.data(), k.n).product;
+std::vector<Hsic> PairwiseHsics(std::span<const Gram* const> grams) {
+  const size_t count = grams.size();
+  const size_t samples = count == 0 ? 0 : grams.front()->n;
+  const auto n = static_cast<double>(samples);
+  std::vector<const double*> values;
+  std::vector<double> traces;
+  for (const Gram* gram : grams) {
+    values.push_back(gram->values.data());
+    double trace = 0;
+    for (size_t i = 0; i < samples; ++i) trace += gram->values[i * samples + i];
+    traces.push_back(trace);
+  }
+  std::vector<double> off_diagonal(count * count);
+  std::vector<double> diagonal(count * count);
+  kernels::GramProducts(values.data(), count, samples, off_diagonal.data(), diagonal.data());
+  std::vector<Hsic> hsics(count * count);
+  for (size_t pair = 0; pair < hsics.size(); ++pair) {
+    HsicTerms terms{.product = off_diagonal[pair] + diagonal[pair],
+                    .trace_product = traces[pair / count] * traces[pair % count],
+                    .diagonal_product = diagonal[pair]};
+    const uint64_t width = grams[pair / count]->projected_width;
+    if (width > 0 && pair / count == pair % count) terms = Unprojected(terms, width);
+    hsics[pair].biased = terms.product;
+    if (samples >= 4) hsics[pair].unbiased = Unbiased(terms, n);
+  }
+  return hsics;
 }
 
-double UnbiasedHsic(const Gram& k, const Gram& l) {
-  const kernels::GramSums sums = kernels::SumGrams(k.values.data(), l.values.data(), k.n);
-  const auto n = static_cast<double>(k.n);
-  return (sums.product_off_diagonal + sums.sum_x * sums.sum_y / ((n - 1) * (n - 2)) -
-          2 / (n - 2) * sums.row_sum_product) /
-         (n * (n - 3));
+Hsic HsicOf(const Gram& k, const Gram& l) {
+  const Gram* const grams[] = {&k, &l};
+  return PairwiseHsics(grams)[1];
+}
+
+double UnscaledHsic(const Hsic& hsic, const Gram& k, const Gram& l) {
+  return std::ldexp(hsic.unbiased, -2 * (k.exponent + l.exponent));
 }
 
 void HsicSums::Merge(const HsicSums& other) {
@@ -79,12 +149,9 @@ Neighbours NearestNeighbours(std::span<const double> cosines, size_t n, size_t k
   return neighbours;
 }
 
-std::vector<double> CentredDistanceRanks(std::span<const double> x, size_t n, size_t p) {
-  const std::vector<double> columns = StandardisedColumns(x, n, p);
-  std::vector<double> gram(n * n);
-  kernels::RowGram(columns.data(), n, p, gram.data());
-  std::vector<double> distances(n * n);
-  kernels::SquaredDistances(gram.data(), n, distances.data());
+std::vector<double> CentredDistanceRanks(const Gram& linear) {
+  const size_t n = linear.n;
+  const std::vector<double> distances = DistancesOf(linear);
   const double largest = *std::max_element(distances.begin(), distances.end());
   const size_t pairs = n * (n - 1) / 2;
   std::vector<std::pair<double, size_t>> sorted;

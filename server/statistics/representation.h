@@ -19,6 +19,10 @@ struct Gram {
   size_t n = 0;
   /// n x n.
   std::vector<double> values;
+  /// The values are those of the samples times 2^exponent.
+  int exponent = 0;
+  /// Width to which the features were projected at random; 0: they were not.
+  uint64_t projected_width = 0;
 };
 
 /// x scaled so that its largest magnitude is in [1, 2), columns centred, and scaled again.
@@ -28,17 +32,35 @@ std::vector<double> StandardisedColumns(std::span<const double> x, size_t n, siz
 /// fp32 input stay far inside the range of fp64.
 Gram CentredGram(std::span<const double> x, size_t n, size_t p);
 
-/// exp(-d^2 / (2 sigma^2)) of the distances d between samples, centred. sigma^2 is the squared
-/// `bandwidth_fraction` times the median of all n^2 squared distances, the n zeros included
-/// (Kornblith et al. 2019 and their code). Absent if that median is zero.
-std::optional<Gram> CentredRbfGram(std::span<const double> x, size_t n, size_t p,
-                                   double bandwidth_fraction);
+/// The same of the standardised columns, which a power of two distinguishes from it.
+Gram StandardisedGram(std::span<const double> x, size_t n, size_t p);
 
-/// Biased HSIC, times (n - 1)^2: tr(KL) of centred Gram matrices.
-double BiasedHsic(const Gram& k, const Gram& l);
+/// exp(-d^2 / (2 sigma^2)) of the distances d between samples, given their linear kernel, centred.
+/// sigma^2 is the squared `bandwidth_fraction` times the median of all n^2 squared distances, the n
+/// zeros included (Kornblith et al. 2019 and their code). Absent if that median is zero.
+std::optional<Gram> CentredRbfGram(const Gram& linear, double bandwidth_fraction);
 
-/// Unbiased HSIC_1 (Song et al. 2012; Nguyen, Raghu & Kornblith 2021, eq. 3). Needs n >= 4.
-double UnbiasedHsic(const Gram& k, const Gram& l);
+/// Both estimators of the HSIC of two kernels.
+struct Hsic {
+  /// Biased HSIC, times (n - 1)^2: tr(KL) of centred Gram matrices.
+  double biased = 0;
+  /// Unbiased HSIC_1 (Song et al. 2012; Nguyen, Raghu & Kornblith 2021, eq. 3); 0 for n < 4.
+  double unbiased = 0;
+};
+
+/// Those of every pair among Gram matrices of the same samples, from one sweep over them:
+/// row-major, as many rows and columns as matrices. Of projected features they are unbiased
+/// estimates of those that the features had before. With K = XPP'X', the entries of P independent
+/// and normal of variance 1/k, q = |XX'|^2 and t = tr XX': E|K|^2 = (1 + 1/k) q + t^2/k, E(tr K)^2
+/// = t^2 + 2 q/k and E sum K_ii^2 = (1 + 2/k) sum (XX')_ii^2 (moments of the Wishart distribution,
+/// Muirhead 1982, section 3.2); of two layers with independent projections the expectations are
+/// right as they are.
+std::vector<Hsic> PairwiseHsics(std::span<const Gram* const> grams);
+
+Hsic HsicOf(const Gram& k, const Gram& l);
+
+/// The unbiased HSIC at the samples' own scale.
+double UnscaledHsic(const Hsic& hsic, const Gram& k, const Gram& l);
 
 /// HSIC numerators of a pair over one set of samples. They add over minibatches.
 struct HsicSums {
@@ -63,9 +85,9 @@ struct Neighbours {
 /// By cosine; of ties the lower index is nearer. Needs 0 < k < n.
 Neighbours NearestNeighbours(std::span<const double> cosines, size_t n, size_t k);
 
-/// Ranks of the distances of the n (n - 1) / 2 pairs of samples, the mean rank for ties, minus the
-/// mean of all ranks.
-std::vector<double> CentredDistanceRanks(std::span<const double> x, size_t n, size_t p);
+/// Ranks of the distances of the n (n - 1) / 2 pairs of samples, given their linear kernel, the
+/// mean rank for ties, minus the mean of all ranks.
+std::vector<double> CentredDistanceRanks(const Gram& linear);
 
 /// A fixed sequence of pseudo-random permutations of n samples: the same on every machine, so that
 /// a p-value can be reproduced.

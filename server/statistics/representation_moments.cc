@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
+#include "kernels/reduce.h"
 #include "kernels/representation_gram.h"
 #include "kernels/representation_spectrum.h"
 
@@ -11,11 +11,9 @@ namespace thermograd::statistics {
 namespace {
 
 double Dot(std::span<const double> a, std::span<const double> b) {
-  return std::inner_product(a.begin(), a.end(), b.begin(), 0.0);
-}
-
-void AddScaled(double factor, std::span<const double> row, std::vector<double>* sum) {
-  for (size_t j = 0; j < row.size(); ++j) (*sum)[j] += factor * row[j];
+  kernels::Lanes lanes;
+  kernels::AddDot(a.data(), b.data(), a.size(), 0, &lanes);
+  return kernels::Total(lanes);
 }
 
 std::vector<double> Transposed(const std::vector<double>& matrix, size_t rows, size_t columns) {
@@ -47,53 +45,64 @@ uint64_t CrossMoments::Bytes(uint64_t p, uint64_t q) {
   return (p * p + q * q + p * q + 6 * (p + q)) * sizeof(double);
 }
 
-void CrossMoments::Shift(std::span<const double> input, bool first, Side* side) {
+void CrossMoments::AddRows(std::span<const double> input, bool first, Side* side) {
+  const size_t width = side->width;
   if (first) {
-    side->origin.assign(input.begin(), input.begin() + static_cast<ptrdiff_t>(side->width));
+    side->origin.assign(input.begin(), input.begin() + static_cast<ptrdiff_t>(width));
     double largest = 0;
     for (const double value : side->origin) largest = std::max(largest, std::fabs(value));
     // Clamped so that the scale itself stays a number that can be multiplied by.
     if (largest > 0) side->scale = std::ldexp(1.0, -std::clamp(std::ilogb(largest), -1000, 1000));
+    for (double& value : side->origin) value *= side->scale;
   }
   side->rows.resize(input.size());
-  for (size_t i = 0; i < input.size(); ++i) {
-    side->rows[i] = input[i] * side->scale - side->origin[i % side->width] * side->scale;
-  }
+  side->norms.resize(input.size() / width);
+  kernels::ShiftRows(input.data(), side->norms.size(), width, side->scale, side->origin.data(),
+                     side->rows.data(), side->norms.data(), side->sum.data());
+  for (const double norm : side->norms) side->squares += norm;
 }
 
-void CrossMoments::AddPair(const Side& a, const Side& b, size_t rows, Pair* pair) {
-  kernels::AddTransposedProduct(a.rows.data(), a.width, b.rows.data(), b.width, rows,
+void CrossMoments::AddWeighted(const Side& side, std::span<const double> weights,
+                               std::vector<double>* sum) {
+  kernels::AddWeightedRows(side.rows.data(), weights.size(), side.width, weights.data(),
+                           sum->data());
+}
+
+void CrossMoments::AddSelf(const Side& side, Pair* pair) {
+  kernels::AddLowerColumnGram(side.rows.data(), side.norms.size(), side.width,
+                              pair->products.data());
+  AddWeighted(side, side.norms, &pair->a_by_b_squares);
+  pair->b_by_a_squares = pair->a_by_b_squares;
+  pair->squares_product += Dot(side.norms, side.norms);
+}
+
+void CrossMoments::AddPair(const Side& a, const Side& b, Pair* pair) {
+  kernels::AddTransposedProduct(a.rows.data(), a.width, b.rows.data(), b.width, a.norms.size(),
                                 pair->products.data());
-  for (size_t i = 0; i < rows; ++i) {
-    const std::span<const double> a_row(a.rows.data() + i * a.width, a.width);
-    const std::span<const double> b_row(b.rows.data() + i * b.width, b.width);
-    const double a_squares = Dot(a_row, a_row);
-    const double b_squares = Dot(b_row, b_row);
-    AddScaled(b_squares, a_row, &pair->a_by_b_squares);
-    AddScaled(a_squares, b_row, &pair->b_by_a_squares);
-    pair->squares_product += a_squares * b_squares;
-  }
+  AddWeighted(a, b.norms, &pair->a_by_b_squares);
+  AddWeighted(b, a.norms, &pair->b_by_a_squares);
+  pair->squares_product += Dot(a.norms, b.norms);
 }
 
 void CrossMoments::Add(std::span<const double> x, std::span<const double> y, size_t rows) {
   if (rows == 0) return;
-  Shift(x, samples_ == 0, &x_);
-  Shift(y, samples_ == 0, &y_);
-  for (Side* side : {&x_, &y_}) {
-    for (size_t i = 0; i < rows; ++i) {
-      AddScaled(1, {side->rows.data() + i * side->width, side->width}, &side->sum);
-    }
-    side->squares += Dot(side->rows, side->rows);
-  }
-  AddPair(x_, x_, rows, &xx_);
-  AddPair(y_, y_, rows, &yy_);
-  AddPair(x_, y_, rows, &xy_);
+  AddRows(x, samples_ == 0, &x_);
+  AddRows(y, samples_ == 0, &y_);
+  AddSelf(x_, &xx_);
+  AddSelf(y_, &yy_);
+  AddPair(x_, y_, &xy_);
   samples_ += rows;
+}
+
+std::vector<double> CrossMoments::Products(const Side& a, const Side& b, const Pair& pair) const {
+  std::vector<double> products = pair.products;
+  if (&a == &b) kernels::MirrorLower(products.data(), a.width);
+  return products;
 }
 
 std::vector<double> CrossMoments::CentredProducts(const Side& a, const Side& b,
                                                   const Pair& pair) const {
-  std::vector<double> products = pair.products;
+  std::vector<double> products = Products(a, b, pair);
   const auto n = static_cast<double>(samples_);
   for (size_t i = 0; i < a.width; ++i) {
     for (size_t j = 0; j < b.width; ++j) products[i * b.width + j] -= a.sum[i] * (b.sum[j] / n);
@@ -112,13 +121,14 @@ HsicSums CrossMoments::Biased() const {
 double CrossMoments::UnbiasedOf(const Side& a, const Side& b, const Pair& pair) const {
   // K = AA' and L = BB' about the origin: HSIC_1 does not see a shift of the samples.
   const auto n = static_cast<double>(samples_);
-  const double product = Dot(pair.products, pair.products) - pair.squares_product;
+  const std::vector<double> products = Products(a, b, pair);
+  const double product = Dot(products, products) - pair.squares_product;
   const double k_sum = Dot(a.sum, a.sum) - a.squares;
   const double l_sum = Dot(b.sum, b.sum) - b.squares;
   double row_sum_product =
       pair.squares_product - Dot(pair.a_by_b_squares, a.sum) - Dot(pair.b_by_a_squares, b.sum);
   for (size_t i = 0; i < a.width; ++i) {
-    row_sum_product += a.sum[i] * Dot({pair.products.data() + i * b.width, b.width}, b.sum);
+    row_sum_product += a.sum[i] * Dot({products.data() + i * b.width, b.width}, b.sum);
   }
   return (product + k_sum * l_sum / ((n - 1) * (n - 2)) - 2 / (n - 2) * row_sum_product) /
          (n * (n - 3));

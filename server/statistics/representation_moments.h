@@ -48,19 +48,24 @@ class CrossMoments {
     size_t width = 0;
     std::vector<double> origin;
     double scale = 1;
-    std::vector<double> rows;  // of the samples being added, shifted and scaled
-    std::vector<double> sum;   // sum x
-    double squares = 0;        // sum |x|^2
+    std::vector<double> rows;   // of the samples being added, shifted and scaled
+    std::vector<double> norms;  // their squared norms
+    std::vector<double> sum;    // sum x
+    double squares = 0;         // sum |x|^2
   };
   struct Pair {
-    std::vector<double> products;        // sum a b'
+    std::vector<double> products;        // sum a b'; of one side with itself the lower triangle
     std::vector<double> a_by_b_squares;  // sum |b|^2 a
     std::vector<double> b_by_a_squares;  // sum |a|^2 b
     double squares_product = 0;          // sum |a|^2 |b|^2
   };
 
-  static void Shift(std::span<const double> input, bool first, Side* side);
-  static void AddPair(const Side& a, const Side& b, size_t rows, Pair* pair);
+  static void AddRows(std::span<const double> input, bool first, Side* side);
+  static void AddWeighted(const Side& side, std::span<const double> weights,
+                          std::vector<double>* sum);
+  static void AddSelf(const Side& side, Pair* pair);
+  static void AddPair(const Side& a, const Side& b, Pair* pair);
+  std::vector<double> Products(const Side& a, const Side& b, const Pair& pair) const;
   std::vector<double> CentredProducts(const Side& a, const Side& b, const Pair& pair) const;
   double UnbiasedOf(const Side& a, const Side& b, const Pair& pair) const;
   bool FindSide(const Side& side, const Pair& pair, PrincipalComponents* components) const;

@@ -1,24 +1,24 @@
-// The reductions of a gradient chunk, beside a sweep that only reads the same bytes.
+// Bandwidth of the kernels that see every element, beside a sweep that only reads the same bytes.
+// Names are WHAT:WHOSE/BYTES.
 
 #include <benchmark/benchmark.h>
 
 #include <cstdint>
-#include <cstring>
+#include <string>
 #include <vector>
 
+#include "kernels/elements.h"
 #include "kernels/level.h"
 #include "kernels/reduce.h"
+#include "tests/benchmark/reference.h"
 
 namespace thermograd {
 namespace {
 
-constexpr int64_t kInCache = 16 << 10;
-constexpr int64_t kChunk = 1 << 20;
-constexpr int64_t kInMemory = 256 << 20;
-
-std::vector<float> Elements(const benchmark::State& state) {
-  std::vector<float> elements(static_cast<size_t>(state.range(0)) / sizeof(float));
-  for (size_t i = 0; i < elements.size(); ++i) elements[i] = static_cast<float>(i % 1013) - 500;
+template <typename T>
+std::vector<T> Elements(const benchmark::State& state) {
+  std::vector<T> elements(static_cast<size_t>(state.range(0)) / sizeof(T));
+  for (size_t i = 0; i < elements.size(); ++i) elements[i] = static_cast<T>(i % 1013) - T{500};
   return elements;
 }
 
@@ -28,66 +28,77 @@ void Report(benchmark::State& state) {
 }
 
 void ReadOnlySweep(benchmark::State& state) {
-  const std::vector<float> elements = Elements(state);
+  const std::vector<float> elements = Elements<float>(state);
   for (auto _ : state) {
-    uint32_t sum[32] = {};
-    for (size_t i = 0; i < elements.size(); i += 32) {
-      uint32_t block[32];
-      std::memcpy(block, elements.data() + i, sizeof(block));
-      for (size_t lane = 0; lane < 32; ++lane) sum[lane] ^= block[lane];
-    }
-    benchmark::DoNotOptimize(sum);
+    benchmark::DoNotOptimize(
+        reference::ReadOnlySweep(elements.data(), elements.size() * sizeof(float)));
   }
   Report(state);
 }
 
-void AddMoments(benchmark::State& state) {
-  const std::vector<float> elements = Elements(state);
+// Elements of any type; a half's bits as they come.
+template <kernels::ElementType type>
+auto Typed(const benchmark::State& state) {
+  if constexpr (type == kernels::ElementType::kFp64) {
+    return Elements<double>(state);
+  } else if constexpr (type == kernels::ElementType::kFp32) {
+    return Elements<float>(state);
+  } else {
+    return std::vector<uint16_t>(static_cast<size_t>(state.range(0)) / sizeof(uint16_t), 0x3c01);
+  }
+}
+
+template <kernels::ElementType type>
+void Moments(benchmark::State& state) {
+  const auto elements = Typed<type>(state);
   kernels::Moments moments;
   for (auto _ : state) {
-    kernels::AddMoments(kernels::Elements::Of(elements), 0, &moments);
+    kernels::AddMoments({type, elements.data(), elements.size()}, 0, &moments);
     benchmark::DoNotOptimize(moments);
   }
   Report(state);
 }
 
-void AddMomentsAndSum(benchmark::State& state) {
-  const std::vector<float> elements = Elements(state);
+template <kernels::ElementType type>
+void MomentsAndSum(benchmark::State& state) {
+  const auto elements = Typed<type>(state);
   std::vector<double> sum(elements.size());
   kernels::Moments moments;
   for (auto _ : state) {
-    kernels::AddMomentsAndSum(kernels::Elements::Of(elements), 0, &moments, sum.data());
+    kernels::AddMomentsAndSum({type, elements.data(), elements.size()}, 0, &moments, sum.data());
     benchmark::DoNotOptimize(moments);
     benchmark::ClobberMemory();
   }
   Report(state);
 }
 
-template <kernels::ElementType type>
-void AddMomentsOfHalves(benchmark::State& state) {
-  const std::vector<uint16_t> halves(static_cast<size_t>(state.range(0)) / sizeof(uint16_t),
-                                     0x3c01);
-  kernels::Moments moments;
-  for (auto _ : state) {
-    kernels::AddMoments({type, halves.data(), halves.size()}, 0, &moments);
-    benchmark::DoNotOptimize(moments);
+// Those of one size follow each other, so that what disturbs one disturbs its sweep.
+void RegisterAll() {
+  constexpr struct {
+    const char* name;
+    void (*run)(benchmark::State&);
+  } kBenchmarks[] = {
+      {"sweep:read-only sweep", ReadOnlySweep},
+      {"moments fp64:thermograd", Moments<kernels::ElementType::kFp64>},
+      {"moments fp32:thermograd", Moments<kernels::ElementType::kFp32>},
+      {"moments bf16:thermograd", Moments<kernels::ElementType::kBf16>},
+      {"moments fp16:thermograd", Moments<kernels::ElementType::kFp16>},
+      {"moments and sum fp32:thermograd", MomentsAndSum<kernels::ElementType::kFp32>},
+      {"moments and sum bf16:thermograd", MomentsAndSum<kernels::ElementType::kBf16>},
+  };
+  for (const int64_t bytes : {int64_t{16} << 10, int64_t{1} << 20, int64_t{256} << 20}) {
+    for (const auto& [name, run] : kBenchmarks) benchmark::RegisterBenchmark(name, run)->Arg(bytes);
   }
-  Report(state);
 }
-
-BENCHMARK(ReadOnlySweep)->Arg(kInCache)->Arg(kChunk)->Arg(kInMemory);
-BENCHMARK(AddMoments)->Arg(kInCache)->Arg(kChunk)->Arg(kInMemory);
-BENCHMARK(AddMomentsAndSum)->Arg(kInCache)->Arg(kChunk)->Arg(kInMemory);
-BENCHMARK(AddMomentsOfHalves<kernels::ElementType::kBf16>)
-    ->Name("AddMomentsOfBf16")
-    ->Arg(kInCache)
-    ->Arg(kChunk)
-    ->Arg(kInMemory);
-BENCHMARK(AddMomentsOfHalves<kernels::ElementType::kFp16>)
-    ->Name("AddMomentsOfFp16")
-    ->Arg(kInCache)
-    ->Arg(kChunk)
-    ->Arg(kInMemory);
 
 }  // namespace
 }  // namespace thermograd
+
+int main(int argc, char** argv) {
+  thermograd::RegisterAll();
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return EXIT_FAILURE;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return EXIT_SUCCESS;
+}

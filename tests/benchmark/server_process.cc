@@ -8,6 +8,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 
 namespace thermograd {
 namespace {
@@ -20,6 +21,13 @@ constexpr char kAddressField[] = "\"grpc\":\"";
 }
 
 }  // namespace
+
+void LeaveFirstCore() {
+  cpu_set_t cores;
+  if (sched_getaffinity(0, sizeof(cores), &cores) != 0) Fail("sched_getaffinity");
+  CPU_CLR(0, &cores);
+  if (CPU_COUNT(&cores) > 0) sched_setaffinity(0, sizeof(cores), &cores);
+}
 
 ServerProcess::ServerProcess(std::vector<std::string> command) {
   std::vector<char*> arguments;
@@ -66,6 +74,16 @@ double ServerProcess::CpuSeconds() const {
     Fail("processor time of the server");
   }
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+double ServerProcess::PeakBytes() const {
+  std::ifstream status("/proc/" + std::to_string(process_) + "/status");
+  std::string field;
+  double kibibytes = 0;
+  while (status >> field) {
+    if (field == "VmHWM:" && status >> kibibytes) return kibibytes * 1024;
+  }
+  Fail("memory of the server");
 }
 
 }  // namespace thermograd

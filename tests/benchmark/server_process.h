@@ -8,6 +8,9 @@
 
 namespace thermograd {
 
+/// Keeps this process, which is the client, off the machine's first core where there are others.
+void LeaveFirstCore();
+
 /// A server in a process of its own, pinned to the machine's first core, so that throughput is that
 /// of one core and processor time is the server's alone. Aborts if it cannot be started.
 class ServerProcess {
@@ -24,6 +27,9 @@ class ServerProcess {
 
   /// Processor time that the process has used so far.
   double CpuSeconds() const;
+
+  /// The most physical memory that the process has had.
+  double PeakBytes() const;
 
  private:
   pid_t process_;

@@ -43,6 +43,7 @@ def runs_of(series):
 # Each must come to hold for both runs. Ranges of time hold several scrapes, and each of them counts.
 EXPRESSIONS = {
     "steps": "rate(thermograd_run_steps_total[2s]) > 0",
+    "memory": "thermograd_run_memory_bytes > 0",
     "noise scale": "thermograd_gradient_noise_scale_samples > 0",
     "noise scale from its sums": """abs(thermograd_gradient_sample_covariance_trace_sum
         / thermograd_gradient_mean_squared_norm_sum

@@ -2,9 +2,11 @@
 
 #include <cmath>
 #include <limits>
+#include <random>
 #include <vector>
 
 #include "gmock/gmock.h"
+#include "kernels/parallel.h"
 
 namespace thermograd::kernels {
 namespace {
@@ -87,15 +89,79 @@ TEST(SquaredDistances, AreNeverNegative) {
   EXPECT_THAT(distances, ElementsAre(0, 25, 25, 0));
 }
 
-TEST(SumGrams, SeparatesTheDiagonal) {
+TEST(GramProducts, SeparateTheDiagonal) {
   const std::vector<double> k = {1, 2, 2, 3};
   const std::vector<double> l = {5, 7, 7, 11};
-  const GramSums sums = SumGrams(k.data(), l.data(), 2);
-  EXPECT_EQ(sums.product, 5 + 28 + 33);
-  EXPECT_EQ(sums.product_off_diagonal, 28);
-  EXPECT_EQ(sums.sum_x, 4);
-  EXPECT_EQ(sums.sum_y, 14);
-  EXPECT_EQ(sums.row_sum_product, 28);
+  const double* const grams[] = {k.data(), l.data()};
+  std::vector<double> off_diagonal(4);
+  std::vector<double> diagonal(4);
+  GramProducts(grams, 2, 2, off_diagonal.data(), diagonal.data());
+  EXPECT_THAT(off_diagonal, ElementsAre(8, 28, 28, 98));
+  EXPECT_THAT(diagonal, ElementsAre(10, 38, 38, 146));
+}
+
+std::vector<double> Random(size_t count, unsigned seed) {
+  std::mt19937_64 generator(seed);
+  std::normal_distribution<double> normal;
+  std::vector<double> x(count);
+  for (double& value : x) value = normal(generator);
+  return x;
+}
+
+// Larger than the strips, and not a multiple of them.
+TEST(LargeProducts, FollowTheirDefinition) {
+  constexpr size_t kRows = 300, kColumns = 170, kOther = 150;
+  const std::vector<double> x = Random(kRows * kColumns, 1);
+  const std::vector<double> y = Random(kRows * kOther, 2);
+  std::vector<double> rows(kRows * kRows);
+  RowGram(x.data(), kRows, kColumns, rows.data());
+  for (size_t i = 0; i < kRows; ++i) {
+    for (size_t j = 0; j < kRows; ++j) {
+      double expected = 0;
+      for (size_t c = 0; c < kColumns; ++c) expected += x[i * kColumns + c] * x[j * kColumns + c];
+      ASSERT_NEAR(rows[i * kRows + j], expected, 1e-11);
+      ASSERT_EQ(rows[i * kRows + j], rows[j * kRows + i]);
+    }
+  }
+  std::vector<double> columns(kColumns * kColumns);
+  ColumnGram(x.data(), kRows, kColumns, columns.data());
+  std::vector<double> lower(kColumns * kColumns);
+  AddLowerColumnGram(x.data(), kRows, kColumns, lower.data());
+  MirrorLower(lower.data(), kColumns);
+  EXPECT_EQ(lower, columns);
+  std::vector<double> cross(kColumns * kOther, 1);
+  AddTransposedProduct(x.data(), kColumns, y.data(), kOther, kRows, cross.data());
+  for (size_t i = 0; i < kColumns; ++i) {
+    for (size_t j = 0; j < kOther; ++j) {
+      double expected = 1;
+      for (size_t r = 0; r < kRows; ++r) expected += x[r * kColumns + i] * y[r * kOther + j];
+      ASSERT_NEAR(cross[i * kOther + j], expected, 1e-11);
+    }
+  }
+}
+
+TEST(LargeProducts, AreTheSameForAnyNumberOfThreads) {
+  constexpr size_t kRows = 400, kColumns = 200, kMatrices = 14;
+  const std::vector<double> x = Random(kRows * kColumns, 1);
+  std::vector<std::vector<double>> matrices;
+  for (unsigned i = 0; i < kMatrices; ++i) matrices.push_back(Random(kRows * kRows, i));
+  std::vector<const double*> grams;
+  for (const auto& matrix : matrices) grams.push_back(matrix.data());
+  const auto results = [&](size_t threads) {
+    SetMaxThreads(threads);
+    std::vector<std::vector<double>> all = {
+        std::vector<double>(kRows * kRows), std::vector<double>(kColumns * kColumns),
+        std::vector<double>(kMatrices * kMatrices), std::vector<double>(kMatrices * kMatrices)};
+    RowGram(x.data(), kRows, kColumns, all[0].data());
+    AddTransposedProduct(x.data(), kColumns, x.data(), kColumns, kRows, all[1].data());
+    GramProducts(grams.data(), kMatrices, kRows, all[2].data(), all[3].data());
+    all.push_back({SquaredNormOfProduct(x.data(), kRows, x.data(), kRows, kColumns)});
+    return all;
+  };
+  const auto alone = results(1);
+  EXPECT_EQ(results(2), alone);
+  EXPECT_EQ(results(5), alone);
+  SetMaxThreads(0);
 }
 
 TEST(SumPermutedGrams, PermutesRowsAndColumnsAlike) {

@@ -12,7 +12,7 @@ namespace {
 struct Side {
   explicit Side(const std::vector<double>& x, size_t n)
       : gram(statistics::CentredGram(x, n, x.size() / n)), view{&gram, 0} {
-    view.hsic = statistics::BiasedHsic(gram, gram);
+    view.hsic = statistics::HsicOf(gram, gram).biased;
   }
   statistics::Gram gram;
   CkaSide view;

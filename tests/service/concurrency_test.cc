@@ -1,5 +1,6 @@
 #include <atomic>
 #include <chrono>
+#include <future>
 #include <memory>
 #include <string>
 #include <thread>
@@ -36,10 +37,34 @@ TEST(WorkerPool, RunsEverythingThatWasSubmittedBeforeItGoes) {
   {
     WorkerPool pool(2);
     InParallel(4, [&](int) {
-      for (int i = 0; i < 100; ++i) pool.Submit([&] { ++done; });
+      for (int i = 0; i < 100; ++i) {
+        pool.Submit(i % 2 == 0 ? WorkerPool::Length::kLong : WorkerPool::Length::kShort,
+                    [&] { ++done; });
+      }
     });
   }
   EXPECT_EQ(done, 400);
+}
+
+TEST(WorkerPool, ShortTasksDoNotWaitForLongOnes) {
+  WorkerPool pool(2);
+  std::promise<void> release;
+  const std::shared_future<void> released = release.get_future().share();
+  std::atomic<int> running{0};
+  // More than may run at a time.
+  for (int i = 0; i < 5; ++i) {
+    pool.Submit(WorkerPool::Length::kLong, [&running, released] {
+      ++running;
+      released.wait();
+    });
+  }
+  for (int i = 0; i < 3; ++i) {
+    std::promise<void> done;
+    pool.Submit(WorkerPool::Length::kShort, [&done] { done.set_value(); });
+    EXPECT_EQ(done.get_future().wait_for(std::chrono::seconds(30)), std::future_status::ready);
+  }
+  EXPECT_LE(running, 2);
+  release.set_value();
 }
 
 TEST(Admission, NeverExceedsItsBudgets) {
@@ -101,12 +126,12 @@ TEST(RunRegistry, ANewerStreamTakesOverTheRun) {
   const uint64_t first = registry.Open("a", 0, 1, [&] { ++told; });
   const uint64_t second = registry.Open("a", 0, 1, [] {});
   EXPECT_EQ(told, 1);
-  registry.Publish(first, 5, std::make_shared<const metrics::Figures>(), nullptr, {});
+  registry.Publish(first, 5, std::make_shared<const metrics::Figures>(), nullptr, {}, 0);
   registry.Close(first);
   ASSERT_EQ(registry.List().size(), 1u);
   EXPECT_TRUE(registry.List()[0].live);
   EXPECT_EQ(registry.List()[0].steps, 0u);
-  registry.Publish(second, 6, std::make_shared<const metrics::Figures>(), nullptr, {});
+  registry.Publish(second, 6, std::make_shared<const metrics::Figures>(), nullptr, {}, 0);
   EXPECT_EQ(registry.List()[0].last_step, 6u);
 }
 
@@ -125,7 +150,7 @@ TEST(RunRegistry, ServesManyThreads) {
     for (uint64_t step = 0; step < 300; ++step) {
       const uint64_t stream = registry.Open(run, 0, 1, [] {});
       registry.Publish(stream, step, std::make_shared<const metrics::Figures>(), nullptr,
-                       {{"w", {1, 0}}});
+                       {{"w", {1, 0}}}, 0);
       registry.List();
       registry.Close(stream);
     }

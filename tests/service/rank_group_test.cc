@@ -334,7 +334,7 @@ RankStep Reduced(const RunDeclaration& rank, const WholeStep& step,
         }
       }
       statistics::TensorAccumulator accumulator(mean.size(), false, 1);
-      accumulator.Add(mean, 0);
+      accumulator.Add(kernels::Elements::Of(mean), 0);
       parameter.sums->reduced_gradient_squared_norm = accumulator.SquaredNorm();
     }
     parameter.gradient.reset();

@@ -234,26 +234,32 @@ TEST_F(RepresentationAnalysisTest, MinibatchesAddUpOverTheWindow) {
   RunDeclaration declaration = Declaration("r");
   declaration.layers[0].probe_set.reset();
   declaration.layers[1].probe_set.reset();
-  RepresentationAnalysis analysis(declaration, limits_, &admission_, &probes_);
-  statistics::HsicSums sums;
-  metrics::Figures figures;
-  for (unsigned step = 0; step < 3; ++step) {
-    const std::vector<double> x = Random(kSamples * kWidth, 2 * step);
-    const std::vector<double> y = Random(kSamples * kWidth, 2 * step + 1);
-    LayerActivations a = Activations(0, x);
-    LayerActivations b = Activations(1, y);
-    a.batch_rows = b.batch_rows = {10, 14};
-    for (const auto& [first, rows] : {std::pair<size_t, size_t>{0, 10}, {10, 14}}) {
-      const auto k = statistics::CentredGram({&x[first * kWidth], rows * kWidth}, rows, kWidth);
-      const auto l = statistics::CentredGram({&y[first * kWidth], rows * kWidth}, rows, kWidth);
-      sums.Merge({.xy = statistics::UnbiasedHsic(k, l),
-                  .xx = statistics::UnbiasedHsic(k, k),
-                  .yy = statistics::UnbiasedHsic(l, l)});
+  // Each list of rows is a step's; with one batch a step its Gram matrix is that of all samples.
+  using Rows = std::vector<size_t>;
+  for (const Rows& batch_rows : {Rows{10, 14}, Rows{kSamples}}) {
+    RepresentationAnalysis analysis(declaration, limits_, &admission_, &probes_);
+    statistics::HsicSums sums;
+    metrics::Figures figures;
+    for (unsigned step = 0; step < 3; ++step) {
+      const std::vector<double> x = Random(kSamples * kWidth, 2 * step);
+      const std::vector<double> y = Random(kSamples * kWidth, 2 * step + 1);
+      LayerActivations a = Activations(0, x);
+      LayerActivations b = Activations(1, y);
+      a.batch_rows = b.batch_rows = batch_rows;
+      size_t first = 0;
+      for (const size_t rows : batch_rows) {
+        const auto k = statistics::CentredGram({&x[first * kWidth], rows * kWidth}, rows, kWidth);
+        const auto l = statistics::CentredGram({&y[first * kWidth], rows * kWidth}, rows, kWidth);
+        sums.Merge({.xy = statistics::HsicOf(k, l).unbiased,
+                    .xx = statistics::HsicOf(k, k).unbiased,
+                    .yy = statistics::HsicOf(l, l).unbiased});
+        first += rows;
+      }
+      figures = AddStep(analysis, {a, b});
     }
-    figures = AddStep(analysis, {a, b});
+    EXPECT_NEAR(Value(figures, "thermograd_cka_minibatch_ratio", {{"layer", "a"}, {"other", "b"}}),
+                sums.xy / std::sqrt(sums.xx * sums.yy), 1e-12);
   }
-  EXPECT_NEAR(Value(figures, "thermograd_cka_minibatch_ratio", {{"layer", "a"}, {"other", "b"}}),
-              sums.xy / std::sqrt(sums.xx * sums.yy), 1e-12);
 }
 
 TEST_F(RepresentationAnalysisTest, AWindowGivesWhatABatchIsTooSmallFor) {

@@ -226,6 +226,46 @@ TEST_F(RunSessionTest, NonFiniteSumsAreCountedAndWithheld) {
   EXPECT_EQ(runs_.List()[0].non_finite.at("w").nans, 3u);
 }
 
+TEST_F(RunSessionTest, TheReportSaysWhatWasSampled) {
+  v1::StreamRunRequest spec = Spec();
+  spec.mutable_run_spec()->mutable_sampling()->set_every_steps(10);
+  spec.mutable_run_spec()->mutable_sampling()->set_model_elements(40);
+  v1::ProbeSet* set = spec.mutable_run_spec()->add_probe_sets();
+  set->set_name("probes");
+  set->set_samples(2);
+  set->set_sampled_from(8);
+  v1::Layer* layer = spec.mutable_run_spec()->mutable_layers(0);
+  layer->set_probe_set("probes");
+  layer->set_projected_from(100);
+  ASSERT_TRUE(Receive(spec).ok());
+  ASSERT_TRUE(Receive(Begin(1)).ok());
+  v1::StreamRunRequest activations = Chunk(3, v1::TENSOR_KIND_ACTIVATION, {1, 2, 3, 5});
+  activations.mutable_chunk()->add_shape(2);
+  activations.mutable_chunk()->add_shape(2);
+  ASSERT_TRUE(Receive(activations).ok());
+  ASSERT_TRUE(Receive(End(1)).ok());
+  EXPECT_EQ(Value("thermograd_sampling_interval_steps"), 10);
+  EXPECT_EQ(Value("thermograd_sampling_parameter_elements_ratio"), 0.1);
+  EXPECT_EQ(Value("thermograd_sampling_probe_samples_ratio"), 0.25);
+  EXPECT_EQ(Value("thermograd_sampling_projection_error_ratio"), 1);
+}
+
+TEST_F(RunSessionTest, SamplesThatCannotBeAreRefused) {
+  v1::StreamRunRequest spec = Spec();
+  v1::Layer* layer = spec.mutable_run_spec()->mutable_layers(0);
+  layer->set_projected_from(2);
+  ExpectRefused(spec, "layers[0].projected_from");
+  layer->set_projected_from(3);
+  layer->set_weight_id(1);
+  ExpectRefused(spec, "layers[0].projected_from");
+  layer->clear_weight_id();
+  v1::ProbeSet* set = spec.mutable_run_spec()->add_probe_sets();
+  set->set_name("probes");
+  set->set_samples(3);
+  set->set_sampled_from(2);
+  ExpectRefused(spec, "probe_sets[0].sampled_from");
+}
+
 TEST_F(RunSessionTest, AMissingGradientWithholdsTheRunsFigures) {
   Open(1);
   ASSERT_TRUE(Receive(Chunk(1, v1::TENSOR_KIND_GRADIENT, {1, 2})).ok());
@@ -320,7 +360,7 @@ TEST_F(RunSessionTest, ActivationsOfOneStepMakeARepresentation) {
   chunk.mutable_chunk()->add_shape(4);
   chunk.mutable_chunk()->add_shape(2);
   ASSERT_TRUE(Receive(chunk).ok());
-  EXPECT_TRUE(session_.IsHeavy(End(1)));
+  EXPECT_EQ(session_.WorkOf(End(1)), WorkerPool::Length::kLong);
   ASSERT_TRUE(Receive(End(1)).ok());
   EXPECT_NEAR(Value("thermograd_effective_rank"), 2, 1e-12);
   EXPECT_EQ(admission_.bytes(), window_bytes_);

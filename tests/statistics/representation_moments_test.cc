@@ -45,10 +45,11 @@ TEST(CrossMoments, GiveTheHsicsOfTheSamples) {
       const auto ratio = [](double xy, double xx, double yy) { return xy * xy / xx / yy; };
       const HsicSums biased = moments.Biased();
       EXPECT_NEAR(ratio(biased.xy, biased.xx, biased.yy),
-                  ratio(BiasedHsic(k, l), BiasedHsic(k, k), BiasedHsic(l, l)), 1e-10);
+                  ratio(HsicOf(k, l).biased, HsicOf(k, k).biased, HsicOf(l, l).biased), 1e-10);
       const HsicSums unbiased = moments.Unbiased();
       EXPECT_NEAR(ratio(unbiased.xy, unbiased.xx, unbiased.yy),
-                  ratio(UnbiasedHsic(k, l), UnbiasedHsic(k, k), UnbiasedHsic(l, l)), 1e-10);
+                  ratio(HsicOf(k, l).unbiased, HsicOf(k, k).unbiased, HsicOf(l, l).unbiased),
+                  1e-10);
     }
   }
 }

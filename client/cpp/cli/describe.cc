@@ -25,6 +25,8 @@ absl::string_view Heading(v1::MetricFamily family) {
       return "Symmetry breaking";
     case v1::METRIC_FAMILY_REPRESENTATION_SIMILARITY:
       return "Representation similarity";
+    case v1::METRIC_FAMILY_SAMPLING:
+      return "Sampling";
     default:
       return "Other";
   }

@@ -153,6 +153,7 @@ class Layer:
 
     `weight` (width x in) names the parameter whose output the layer is, `reader_weight`
     (out x width) the one that reads it; the layer is compared with those that are given.
+    `projected_from`: features before a random projection onto `width`, 0 if there was none.
     """
 
     name: str
@@ -160,6 +161,7 @@ class Layer:
     probe_set: str = ""
     weight: str | None = None
     reader_weight: str | None = None
+    projected_from: int = 0
 
 
 @dataclass(frozen=True)
@@ -176,10 +178,14 @@ class Shard:
 
 @dataclass(frozen=True)
 class ProbeSet:
-    """A fixed set of inputs, known by the ids of its samples in their order."""
+    """A fixed set of inputs, known by the ids of its samples in their order.
+
+    `sampled_from`: samples of the set that these were drawn from, 0 if these are all.
+    """
 
     name: str
     ids: Sequence[Any]
+    sampled_from: int = 0
 
 
 def run_spec(
@@ -201,6 +207,8 @@ def run_spec(
     rank: int = 0,
     world_size: int = 1,
     gradient_scope: Literal["local", "reduced"] | None = None,
+    every_steps: int = 0,
+    model_elements: int = 0,
 ) -> run_pb2.RunSpec:
     """Declares a run.
 
@@ -215,6 +223,8 @@ def run_spec(
         similarity_over_window: also the similarities over all samples of each window.
         gradient_scope: "local" where each rank sends the gradients of its own microbatches,
             "reduced" where they are averaged over ranks before; None is read as "local".
+        every_steps: every so many steps are streamed.
+        model_elements: elements of all trainable parameters, streamed or not; 0: not known.
 
     Raises:
         KeyError: a parameter is named that is not declared.
@@ -231,6 +241,11 @@ def run_spec(
         optimizer=optimizer,
         parameter_kinds=parameter_kinds,
         gradient_scope=_GRADIENT_SCOPES[gradient_scope],
+        sampling=(
+            run_pb2.Sampling(every_steps=every_steps, model_elements=model_elements)
+            if every_steps or model_elements
+            else None
+        ),
         reporting=run_pb2.Reporting(
             window_steps=window_steps,
             report_every_steps=report_every_steps,
@@ -258,12 +273,14 @@ def run_spec(
             probe_set=layer.probe_set,
             weight_id=None if layer.weight is None else ids[layer.weight],
             reader_weight_id=None if layer.reader_weight is None else ids[layer.reader_weight],
+            projected_from=layer.projected_from,
         )
     for probe_set in probe_sets:
         spec.probe_sets.add(
             name=probe_set.name,
             samples=len(probe_set.ids),
             fingerprint=fingerprint(probe_set.ids),
+            sampled_from=probe_set.sampled_from,
         )
     for symmetry in symmetries:
         spec.symmetries.append(_symmetry(symmetry, ids))

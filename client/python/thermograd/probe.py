@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import nn
 
+from thermograd.declaration import ProbeSet, fingerprint
 from thermograd.random_state import preserved_random_state
 
 
@@ -30,6 +33,9 @@ class Probe:
     every: int = 100
     #: Names of modules whose outputs are compared; default: see `watch`.
     layers: Sequence[str] | None = None
+    #: So many samples, drawn once, stand for all: the same ones in every run whose probe has the
+    #: same name, ids and number. Every argument that has a sample a row is drawn from.
+    samples: int | None = None
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -39,6 +45,40 @@ class Probe:
         samples = batch_size(self.inputs)
         if not samples or samples != len(self.ids):
             raise ValueError(f"Probe {self.name!r} has {samples} samples and {len(self.ids)} ids")
+        if self.samples is not None and self.samples < 1:
+            raise ValueError("Probe.samples must be at least 1")
+
+    @cached_property
+    def probe_set(self) -> ProbeSet:
+        """What the run declares."""
+        if self._drawn is None:
+            return ProbeSet(self.name, self.ids)
+        return ProbeSet(self.name, [self.ids[i] for i in self._drawn], len(self.ids))
+
+    @cached_property
+    def _drawn(self) -> list[int] | None:
+        """Indices of the samples that were drawn; None: all."""
+        if self.samples is None or self.samples >= len(self.ids):
+            return None
+        # By hash instead of a generator, whose numbers may change from version to version.
+        seed = self.name.encode() + b"\n" + fingerprint(self.ids)
+        order = sorted(
+            range(len(self.ids)), key=lambda i: hashlib.sha256(seed + b"%d" % i).digest()
+        )
+        return sorted(order[: self.samples])
+
+    @cached_property
+    def _sampled_inputs(self) -> Any:
+        if self._drawn is None:
+            return self.inputs
+        index = torch.tensor(self._drawn)
+
+        def draw(tensor: torch.Tensor) -> torch.Tensor:
+            if not tensor.dim() or tensor.shape[0] != len(self.ids):
+                return tensor
+            return tensor.index_select(0, index.to(tensor.device))
+
+        return _mapped(self.inputs, draw)
 
     def run(self, model: nn.Module) -> None:
         """Calls the model in evaluation mode, leaving its mode and the random state as they were.
@@ -47,7 +87,7 @@ class Probe:
         """
         parameter = next(model.parameters(), None)
         device = torch.device("cpu") if parameter is None else parameter.device
-        inputs = _to(self.inputs, device)
+        inputs = _to(self._sampled_inputs, device)
         with _evaluation(model), torch.no_grad(), preserved_random_state():
             if isinstance(inputs, Mapping):
                 model(**inputs)
@@ -70,12 +110,17 @@ def batch_size(inputs: Any) -> int | None:
 
 
 def _to(inputs: Any, device: torch.device) -> Any:
+    return _mapped(inputs, lambda tensor: tensor.to(device))
+
+
+def _mapped(inputs: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """The same structure with every tensor replaced."""
     if isinstance(inputs, torch.Tensor):
-        return inputs.to(device)
+        return function(inputs)
     if isinstance(inputs, Mapping):
-        return {key: _to(value, device) for key, value in inputs.items()}
+        return {key: _mapped(value, function) for key, value in inputs.items()}
     if isinstance(inputs, (tuple, list)):
-        return type(inputs)(_to(value, device) for value in inputs)
+        return type(inputs)(_mapped(value, function) for value in inputs)
     return inputs
 
 

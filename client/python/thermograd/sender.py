@@ -45,10 +45,10 @@ class Step(Protocol):
 
     @property
     def byte_size(self) -> int:
-        """Bytes of its tensors."""
+        """Bytes of its tensors and sums."""
 
     def requests(self, limits: report_pb2.StreamLimits) -> Iterator[service.StreamRunRequest]:
-        """StepBegin, the chunks, StepEnd. An error must come before the first of them."""
+        """StepBegin, the sums, the chunks, StepEnd. An error must come before the first of them."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class Stats:
     captured_steps: int = 0
     #: Steps whose figures the server has completed.
     acknowledged_steps: int = 0
-    #: Steps handed to gRPC whole, and bytes of their tensors; a step sent again counts again.
+    #: Steps handed to gRPC whole, and bytes of their tensors and sums; a step sent again counts again.
     sent_steps: int = 0
     sent_bytes: int = 0
-    #: Steps that the server will never see, and bytes of their tensors.
+    #: Steps that the server will never see, and bytes of their tensors and sums.
     dropped_steps: int = 0
     dropped_bytes: int = 0
     #: Bytes of tensors kept now, sent but unacknowledged ones included.

@@ -12,7 +12,7 @@ import threading
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import grpc
 import torch
@@ -20,7 +20,7 @@ from torch import nn
 
 from thermograd import wire
 from thermograd.capture import CapturedStep, CapturedTensor, TensorCopy
-from thermograd.declaration import Layer, ProbeSet, Symmetry, parameters_of, run_spec
+from thermograd.declaration import Layer, Symmetry, parameters_of, run_spec
 from thermograd.optimizer import (
     describe,
     group_names,
@@ -28,6 +28,8 @@ from thermograd.optimizer import (
     preconditioners,
 )
 from thermograd.probe import Probe, batch_size
+from thermograd.projection import RandomProjection
+from thermograd.reduction import GradientSums, Reducer, StepSums
 from thermograd.report import MetricKey, report_values
 from thermograd.sender import Sender, Stats
 from thermograd.similarity import similarity_options
@@ -55,6 +57,13 @@ _ACTIVATION_MODULES = (
 _LINEAR_MODULES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _EXIT_SECONDS = 5.0
 _HAS_COMPILER = hasattr(torch, "compiler")  # PyTorch 2.1
+# Of all watched parameters: beyond it the copies of a step, gradients and weights of 16 MB each,
+# take longer than the sums, and the server more than a few milliseconds.
+_AUTO_STATISTICS_ELEMENTS = 4_000_000
+# The server's default for Reporting.spectrum_every_steps.
+_SPECTRUM_EVERY_STEPS = 100
+# The part of the queue that the whole weights of a step may take.
+_WEIGHTS_QUEUE_FRACTION = 0.25
 
 _Args = tuple[Any, ...]
 _Keywords = dict[str, Any]
@@ -71,10 +80,12 @@ def watch(
     address: str = "127.0.0.1:50051",
     credentials: grpc.ChannelCredentials | None = None,
     log: str | Iterable[str] = ("gradients", "parameters"),
+    mode: Literal["tensors", "statistics", "auto"] = "auto",
     log_freq: int = 1,
     include: str | None = None,
     exclude: str | None = None,
     layers: Sequence[str] | None = None,
+    project_width: int | None = None,
     probes: Sequence[Probe] = (),
     symmetries: str | Sequence[Symmetry] = "auto",
     similarities: Iterable[str] | representation_pb2.SimilarityOptions = (),
@@ -83,6 +94,7 @@ def watch(
     scaler: Any = None,
     first_step: int = 0,
     window_steps: int = 0,
+    spectrum_every_steps: int = 0,
     queue_bytes: int = 256 << 20,
     on_report: Callable[[report_pb2.StepReport], None] | None = None,
 ) -> Watcher:
@@ -102,11 +114,16 @@ def watch(
             (of training batches), "updates" (what the optimiser added to the weights), several of
             these, or "all" of these; besides, "preconditioner" (the diagonal that Adam and AdamW
             multiply the gradient with). The last two need `optimizer`.
+        mode: "tensors": gradients, weights and what else `log` says are sent as they are;
+            "statistics": only their sums, made where the tensors are, from which the server makes
+            the same figures; "auto": the latter for more than 4 million elements.
         log_freq: every so many steps are streamed.
         include: regular expression; only parameters in whose name it is found are streamed.
         exclude: regular expression; parameters in whose name it is found are not.
         layers: names of the modules whose outputs are the activations. Default: all modules that
             are activation functions; in a model without any, all Linear and convolution modules.
+        project_width: activations of more features are multiplied by a random matrix of so many
+            columns before they are sent; None: none are.
         probes: inputs on which the model is looked at while it trains.
         symmetries: those to measure; "auto": those that `thermograd.symmetries` finds.
         similarities: those of representations to compute, by names as `compare` takes them, or with
@@ -118,26 +135,31 @@ def watch(
         scaler: the GradScaler of mixed precision, whose scale is undone likewise.
         first_step: number of the first step, for training that goes on from a checkpoint.
         window_steps: steps over which the server takes ratios of sums; 0: its default.
+        spectrum_every_steps: figures that need whole weights, singular values and pairs of
+            neurons, are made at every so many streamed steps; 0: 100.
         queue_bytes: bound of the bytes that wait to be sent or acknowledged.
         on_report: called with each report, on the sender's thread.
 
     Raises:
         ValueError: an argument is wrong, or the model is being watched already.
     """
-    model = _unwrapped(model)
+    given, model = model, _unwrapped(model)
     if model in _watchers:
         raise ValueError("the model is being watched already: call thermograd.unwatch(model) first")
     watcher = Watcher(
         model,
         optimizer,
+        replicas=given if isinstance(given, nn.parallel.DistributedDataParallel) else None,
         run=run,
         address=address,
         credentials=credentials,
         logs=_logs(log, optimizer),
+        mode=mode,
         log_freq=log_freq,
         include=include,
         exclude=exclude,
         layers=layers,
+        project_width=project_width,
         probes=probes,
         symmetries=symmetries,
         similarities=similarities,
@@ -146,6 +168,7 @@ def watch(
         scaler=scaler,
         first_step=first_step,
         window_steps=window_steps,
+        spectrum_every_steps=spectrum_every_steps,
         queue_bytes=queue_bytes,
         on_report=on_report,
     )
@@ -192,14 +215,17 @@ class Watcher:
         model: nn.Module,
         optimizer: torch.optim.Optimizer | None,
         *,
+        replicas: nn.parallel.DistributedDataParallel | None,
         run: str,
         address: str,
         credentials: grpc.ChannelCredentials | None,
         logs: set[str],
+        mode: str,
         log_freq: int,
         include: str | None,
         exclude: str | None,
         layers: Sequence[str] | None,
+        project_width: int | None,
         probes: Sequence[Probe],
         symmetries: str | Sequence[Symmetry],
         similarities: Iterable[str] | representation_pb2.SimilarityOptions,
@@ -208,6 +234,7 @@ class Watcher:
         scaler: Any,
         first_step: int,
         window_steps: int,
+        spectrum_every_steps: int,
         queue_bytes: int,
         on_report: Callable[[report_pb2.StepReport], None] | None,
     ) -> None:
@@ -215,11 +242,16 @@ class Watcher:
             raise ValueError("run must not be empty")
         if accumulation not in ("sum", "mean"):
             raise ValueError(f"accumulation: {accumulation!r} is neither 'sum' nor 'mean'")
+        if mode not in ("tensors", "statistics", "auto"):
+            raise ValueError(f"mode: {mode!r} is none of 'tensors', 'statistics' and 'auto'")
         if log_freq < 1:
             raise ValueError("log_freq must be at least 1")
+        if project_width is not None and project_width < 1:
+            raise ValueError("project_width must be at least 1")
         if isinstance(symmetries, str) and symmetries != "auto":
             raise ValueError(f"symmetries: {symmetries!r} is neither 'auto' nor a sequence")
         self._model = model
+        self._replicas = replicas
         self._optimizer = optimizer
         self._run = run
         self._connect = functools.partial(wire.open_channel, address, credentials)
@@ -238,6 +270,8 @@ class Watcher:
         self._accumulation = accumulation
         self._scaler = scaler
         self._window_steps = window_steps
+        self._spectrum_every_steps = spectrum_every_steps
+        self._projection = None if project_width is None else RandomProjection(project_width)
         self._queue_bytes = queue_bytes
         self._user_on_report = on_report
 
@@ -257,6 +291,11 @@ class Watcher:
         for symmetry in self._symmetries:
             if unknown := parameters_of(symmetry) - set(self._parameters):
                 raise ValueError(f"symmetry {symmetry.name!r}: {sorted(unknown)} are not watched")
+
+        self._rank, self._world_size = 0, 1
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            self._rank = torch.distributed.get_rank()
+            self._world_size = torch.distributed.get_world_size()
 
         # Hooks of CUDA tensors run on autograd's threads.
         self._lock = threading.RLock()
@@ -279,6 +318,10 @@ class Watcher:
                 "log: no diagonal preconditioner is known of %s, so none is sent",
                 type(optimizer).__name__,
             )
+        self._reducer = self._make_reducer(mode)
+        self._whole_weights = self._choose_whole_weights()
+        self._streamed_steps = 0
+
         self._hook_errors = 0
         self._is_closed = False
         self._is_paused = False
@@ -369,6 +412,36 @@ class Watcher:
 
     # Set-up.
 
+    def _make_reducer(self, mode: str) -> Reducer | None:
+        elements = sum(parameter.numel() for parameter in self._parameters.values())
+        if mode == "auto" and elements <= _AUTO_STATISTICS_ELEMENTS or mode == "tensors":
+            return None
+        return Reducer(
+            self._parameters,
+            self._symmetries,
+            with_weights="parameters" in self._logs,
+            keeps_gradients=bool(self._logs & _AFTER_UPDATE.keys()),
+            is_replicated=self._world_size > 1,
+        )
+
+    def _choose_whole_weights(self) -> set[str]:
+        """Parameters of which figures are made that no sums can make."""
+        if self._reducer is None or "parameters" not in self._logs:
+            return set()
+        names = set().union(*(parameters_of(symmetry) for symmetry in self._symmetries))
+        byte_size = sum(
+            self._parameters[name].numel() * self._parameters[name].element_size()
+            for name in names
+        )
+        if byte_size <= _WEIGHTS_QUEUE_FRACTION * self._queue_bytes:
+            return names
+        self._warn_once(
+            "no singular values of weights and pairs of neurons are looked at: the weights have %d "
+            "bytes, more than a quarter of queue_bytes",
+            byte_size,
+        )
+        return set()
+
     def _modules_to_watch(self, layers: Sequence[str] | None) -> dict[str, set[str]]:
         """For each module the probes that look at it, "" standing for training batches."""
         chosen: dict[str, set[str]] = {}
@@ -451,8 +524,13 @@ class Watcher:
     def _begin_step(self) -> None:
         self._is_streamed = (self._step - self._first_step) % self._log_freq == 0
         self._is_begun = False
-        # For each backward pass: None for a gradient that is not to be sent.
-        self._gradients: list[dict[str, Snapshot | None]] = []
+        # For each backward pass: None for a gradient that is not to be sent; sums are those of the
+        # step's backward passes so far.
+        self._gradients: list[dict[str, Snapshot | GradientSums | None]] = []
+        # The sums of gradients averaged over ranks.
+        self._reduced: dict[str, GradientSums] = {}
+        if self._projection is not None:
+            self._projection.begin_step()
         # For each forward pass, the outputs of the layers.
         self._activations: list[dict[str, Snapshot]] = []
         self._losses: list[float | TensorCopy] = []
@@ -520,6 +598,8 @@ class Watcher:
         if not width or self._widths.setdefault(layer, width) != width:
             self._warn_once("layer %s: samples that differ in size are left out", layer)
             return
+        if self._projection is not None:
+            output = self._projection.project(layer, output)
         self._activations[-1][layer] = Snapshot(output)
 
     def _on_gradient(self, name: str, gradient: torch.Tensor) -> None:
@@ -532,7 +612,41 @@ class Watcher:
         if not passes or name in passes[-1] or self._has_new_forward:
             passes.append({})
             self._has_new_forward = False
-        passes[-1][name] = Snapshot(gradient) if "gradients" in self._logs else None
+            self._await_reduction()
+        if "gradients" not in self._logs:
+            passes[-1][name] = None
+        elif self._reducer is not None:
+            earlier = self._sums_so_far(name)
+            passes[-1][name] = self._reducer.gradient(name, gradient, earlier)
+        else:
+            passes[-1][name] = Snapshot(gradient)
+
+    def _sums_so_far(self, name: str) -> GradientSums | None:
+        for gradients in reversed(self._gradients):
+            if isinstance(found := gradients.get(name), GradientSums):
+                return found
+        return None
+
+    def _await_reduction(self) -> None:
+        """Has the averaged gradients looked at when DistributedDataParallel has made them.
+
+        That is before anything, such as clipping, can change them.
+        """
+        if self._reducer is None or "gradients" not in self._logs or self._replicas is None:
+            return
+        if not self._replicas.require_backward_grad_sync:
+            return
+        engine = torch.autograd.Variable._execution_engine
+        # Run at the end of the backward pass, in order; the first one is queued before that of
+        # DistributedDataParallel, the one that it queues comes after.
+        engine.queue_callback(
+            lambda: engine.queue_callback(lambda: self._guard(self._on_reduction))
+        )
+
+    def _on_reduction(self) -> None:
+        if self._reducer is not None and self._is_streamed:
+            found = {name: self._reducer.reduced_gradient(name) for name in self._parameters}
+            self._reduced = {name: sums for name, sums in found.items() if sums is not None}
 
     def _before_update(
         self, optimizer: torch.optim.Optimizer, args: _Args, kwargs: _Keywords
@@ -598,6 +712,19 @@ class Watcher:
         # `flush` on another thread may have sent it: the server then reports what is missing.
         if step is None or step is not self._made:
             return
+        names: dict[torch.Tensor, str] = {p: name for name, p in self._parameters.items()}
+        if self._reducer is not None and step.sums is not None:
+            gradients = step.sums.gradients
+            for name, weight in before.items():
+                step.sums.add(name, self._reducer.update(name, weight, gradients.get(name)))
+            if "preconditioner" in self._logs:
+                for name, diagonal in preconditioners(optimizer, names):
+                    if name in gradients:
+                        step.sums.add(
+                            name, self._reducer.preconditioner(diagonal, gradients[name])
+                        )
+            step.sums.gradients = {}
+            return
         for name, weight in before.items():
             # In place, so that one more copy of the weights is all that updates take.
             update = weight.neg_().add_(self._parameters[name].detach())
@@ -605,7 +732,6 @@ class Watcher:
                 CapturedTensor(self._parameter_ids[name], wire.UPDATE, Snapshot(update))
             )
         if "preconditioner" in self._logs:
-            names: dict[torch.Tensor, str] = {p: name for name, p in self._parameters.items()}
             step.tensors += [
                 CapturedTensor(self._parameter_ids[name], wire.PRECONDITIONER, Snapshot(diagonal))
                 for name, diagonal in preconditioners(optimizer, names)
@@ -647,9 +773,6 @@ class Watcher:
         groups: Sequence[run_pb2.GroupStep],
     ) -> CapturedStep:
         microbatches = len(self._gradients)
-        loss_scale = 1.0 if self._scaler is None else float(self._scaler.get_scale())
-        if self._accumulation == "mean":
-            loss_scale /= microbatches
         samples = self._microbatch_size or self._batch_size
         if not samples:
             self._warn_once("the size of microbatches is unknown: give watch(microbatch_size=...)")
@@ -659,7 +782,7 @@ class Watcher:
             weight_decay=weight_decay,
             microbatch_size=samples or 1,
             microbatches=microbatches,
-            loss_scale=loss_scale,
+            loss_scale=1 / microbatches if self._accumulation == "mean" else 1.0,
             groups=groups,
         )
         activations = self._activations
@@ -667,24 +790,64 @@ class Watcher:
         if self._sender is None:
             self._declare()
 
+        scale = self._loss_scale()
+        sums = None
+        sent_weights = set(self._parameters) if "parameters" in self._logs else set()
+        if self._reducer is not None:
+            period = self._spectrum_every_steps or _SPECTRUM_EVERY_STEPS
+            sent_weights = set() if self._streamed_steps % period else self._whole_weights
+            sums = self._sum_step(self._reducer, microbatches, sent_weights, scale)
+        self._streamed_steps += 1
+
         tensors = []
-        if "parameters" in self._logs:
+        if sent_weights:
             tensors += [
                 CapturedTensor(self._parameter_ids[name], wire.WEIGHT, Snapshot(parameter))
                 for name, parameter in self._parameters.items()
+                if name in sent_weights
             ]
-        if "gradients" in self._logs:
-            tensors += [
-                CapturedTensor(self._parameter_ids[name], wire.GRADIENT, gradient, microbatch)
-                for microbatch, gradients in enumerate(self._gradients)
-                for name, gradient in gradients.items()
-                if gradient is not None
-            ]
+        tensors += [
+            CapturedTensor(self._parameter_ids[name], wire.GRADIENT, gradient, microbatch)
+            for microbatch, gradients in enumerate(self._gradients)
+            for name, gradient in gradients.items()
+            if isinstance(gradient, Snapshot)
+        ]
         # A forward pass without a backward pass is no microbatch.
         for microbatch, outputs in enumerate(activations[:microbatches]):
             tensors += self._activation_tensors(outputs, microbatch)
         tensors += self._activation_tensors(probed, 0)
-        return CapturedStep(begin, tensors, self._losses)
+        return CapturedStep(begin, tensors, self._losses, sums, scale)
+
+    def _loss_scale(self) -> float | Snapshot:
+        if self._scaler is None:
+            return 1.0
+        # `get_scale` would wait for the device.
+        scale = getattr(self._scaler, "_scale", None)
+        if isinstance(scale, torch.Tensor):
+            return Snapshot(scale)
+        return float(self._scaler.get_scale())
+
+    def _sum_step(
+        self,
+        reducer: Reducer,
+        microbatches: int,
+        sent_weights: set[str],
+        scale: float | Snapshot,
+    ) -> StepSums:
+        sums = StepSums(reducer, self._parameter_ids)
+        if "parameters" in self._logs:
+            sums.add_weights(sent_weights)
+        found = {name: self._sums_so_far(name) for name in self._parameters}
+        gradients = {name: own for name, own in found.items() if own is not None}
+        if self._world_size == 1:
+            sums.add_gradients(gradients, microbatches)
+        elif self._replicas is not None:
+            sums.add_gradients(gradients, microbatches, self._reduced)
+        else:
+            # Averaged by the loop itself, and unscaled by the scaler.
+            self._on_reduction()
+            sums.add_gradients(gradients, microbatches, self._reduced, scale)
+        return sums
 
     def _activation_tensors(
         self, outputs: dict[str, Snapshot], microbatch: int
@@ -718,7 +881,7 @@ class Watcher:
             self._probing = None
             self._activations = trained
         for layer, output in answers.items():
-            if output.shape[0] == len(probe.ids):
+            if output.shape[0] == len(probe.probe_set.ids):
                 outputs[layer] = output
             else:
                 self._warn_once("layer %s: its output has not one row a sample", layer)
@@ -731,26 +894,39 @@ class Watcher:
             for probe in self._probes
             for name, _ in self._model.named_modules()
         }
+        widest = max(self._widths.values(), default=0)
+        if self._projection is not None:
+            widest = self._projection.width
         layers = [
-            Layer(layer, width, probe_of.get(layer, "")) for layer, width in self._widths.items()
+            Layer(
+                layer,
+                min(width, widest),
+                probe_of.get(layer, ""),
+                projected_from=width if width > widest else 0,
+            )
+            for layer, width in self._widths.items()
         ]
-        rank, world_size = 0, 1
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            rank = torch.distributed.get_rank()
-            world_size = torch.distributed.get_world_size()
+        kinds = [kind for log, kind in _AFTER_UPDATE.items() if log in self._logs]
+        if self._reducer is not None and self._world_size > 1 and "gradients" in self._logs:
+            kinds.append(wire.REDUCED_GRADIENT)
         spec = run_spec(
             self._run,
             parameters={name: tuple(p.shape) for name, p in self._parameters.items()},
             groups=self._groups,
             layers=layers,
             symmetries=self._symmetries,
-            parameter_kinds=[kind for log, kind in _AFTER_UPDATE.items() if log in self._logs],
-            probe_sets=[ProbeSet(probe.name, probe.ids) for probe in self._probes],
+            parameter_kinds=kinds,
+            probe_sets=[probe.probe_set for probe in self._probes],
             optimizer=describe(self._optimizer),
             window_steps=self._window_steps,
+            spectrum_every_steps=self._spectrum_every_steps,
             similarities=self._similarities,
-            rank=rank,
-            world_size=world_size,
+            rank=self._rank,
+            world_size=self._world_size,
+            every_steps=self._log_freq,
+            model_elements=sum(
+                p.numel() for p in self._model.parameters() if p.requires_grad
+            ),
             # The hooks see gradients before any all-reduce.
             gradient_scope="local",
         )
@@ -769,6 +945,7 @@ class Watcher:
 
     def _submit(self) -> None:
         if self._sender is not None and self._made is not None:
+            self._made.freeze()
             self._sender.put(self._made)
             self._made = None
 

@@ -28,6 +28,10 @@ class Step:
 
     def __init__(self, begin):
         self.begin = begin
+        #: Messages of sums.
+        self.statistics = []
+        #: Bytes of all its messages.
+        self.byte_size = 0
         self._parts = {}
 
     def add(self, chunk):
@@ -39,6 +43,14 @@ class Step:
         assert (chunk.data_type, tuple(chunk.shape)) == (data_type, shape)
         assert chunk.offset == sum(map(len, parts)) // numpy.dtype(NUMPY_TYPES[data_type]).itemsize
         parts.append(chunk.data)
+
+    def sums(self):
+        """{id: ParameterStatistics}, {name: SymmetryStatistics}."""
+        parameters = [entry for message in self.statistics for entry in message.parameters]
+        symmetries = [entry for message in self.statistics for entry in message.symmetries]
+        found = {p.tensor_id: p for p in parameters}, {s.symmetry: s for s in symmetries}
+        assert (len(found[0]), len(found[1])) == (len(parameters), len(symmetries))
+        return found
 
     def tensors(self, kind):
         """{(id, microbatch): array} of one kind."""
@@ -94,8 +106,11 @@ class RecordingServer(service_grpc.TrainingAnalysisServiceServicer):
             which = request.WhichOneof("message")
             if which == "step_begin":
                 step = Step(request.step_begin)
-            elif which == "chunk":
+            step.byte_size += request.ByteSize()
+            if which == "chunk":
                 step.add(request.chunk)
+            elif which == "statistics":
+                step.statistics.append(request.statistics)
             elif which == "step_end":
                 assert request.step_end.step == step.begin.step
                 self.steps.append(step)

@@ -18,7 +18,9 @@ import contextlib, json, sys
 import thermograd, torch
 from torch import nn
 
-rank, world_size, rendezvous, address, run, microbatches, steps = json.loads(sys.argv[1])
+(
+    rank, world_size, rendezvous, address, run, microbatches, steps, mode, watched, is_clipped,
+) = json.loads(sys.argv[1])
 if world_size > 1:
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world_size
@@ -36,7 +38,8 @@ optimizer = torch.optim.SGD(
 own = microbatches // world_size
 reports = []
 with thermograd.watch(
-    trained, optimizer, run=run, address=address, accumulation="mean",
+    {"model": model, "trained": trained}[watched], optimizer, run=run, address=address,
+    accumulation="mean", mode=mode,
     log=["gradients", "parameters", "updates"],
     on_report=lambda report: reports.append(
         [[name, labels, value] for (name, labels), value
@@ -55,6 +58,8 @@ with thermograd.watch(
                 loss = nn.functional.mse_loss(trained(x[part]), y[part])
                 (loss / own).backward()
                 watcher.log(loss=loss)
+        if is_clipped:
+            nn.utils.clip_grad_norm_(model.parameters(), 0.05)
         optimizer.step()
     assert watcher.flush(60.0), watcher.stats
     assert watcher.stats.hook_errors == 0
@@ -62,13 +67,16 @@ print(json.dumps(reports))
 """
 
 
-def train(server, rendezvous, run, world_size, *, microbatches=4, steps=3):
+def train(
+    server, rendezvous, run, world_size, *, microbatches=4, steps=3, mode="tensors",
+    watched="trained", is_clipped=False,
+):  # fmt: skip
     """For each rank the reports of all steps, figures by name and labels."""
     trainers = [
         subprocess.Popen(
             [sys.executable, "-c", TRAIN,
              json.dumps([rank, world_size, str(rendezvous), server.grpc_address, run, microbatches,
-                         steps])],
+                         steps, mode, watched, is_clipped])],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             stdout=subprocess.PIPE, text=True, cwd=ROOT,
         )
@@ -102,6 +110,25 @@ def test_two_trainers_make_the_figures_of_one(server, tmp_path):
     for name in ("charge_drift", "charge_drift_predicted", "optimizer_breaking"):
         key = thermograd.metric_key(f"thermograd_symmetry_{name}", symmetry="layer:0->2")
         assert alone[-1][key] != 0
+    for reports in both:
+        for found, expected in zip(reports, alone, strict=True):
+            assert found.keys() == expected.keys()
+            for key, figure in expected.items():
+                assert found[key] == pytest.approx(figure, rel=1e-8, abs=1e-12), key
+
+
+@pytest.mark.skipif(
+    not torch.distributed.is_available(), reason="this PyTorch is built without torch.distributed"
+)
+@pytest.mark.parametrize("watched, is_clipped", [("trained", True), ("model", False)])
+def test_sums_of_two_trainers_make_the_figures_of_one(server, tmp_path, watched, is_clipped):
+    """Of DistributedDataParallel the averaged gradients are looked at before they are clipped."""
+    run = f"sums-{watched}"
+    (alone,) = train(server, tmp_path / "alone", f"{run}-alone", 1, is_clipped=is_clipped)
+    both = train(
+        server, tmp_path / "both", run, 2, mode="statistics", watched=watched,
+        is_clipped=is_clipped,
+    )  # fmt: skip
     for reports in both:
         for found, expected in zip(reports, alone, strict=True):
             assert found.keys() == expected.keys()

@@ -28,9 +28,10 @@ def test_every_block_runs(server, capsys):
     printed = capsys.readouterr().out
     assert "gradient covariance trace: " in printed
     assert "UNDEFINED_REASON_TOO_FEW_MICROBATCHES" in printed
+    assert "charge drift from sums: " in printed
     assert "thermograd_cka_ratio" in printed
     live = {dict(labels).get("run") for _, labels in server.scrape()}
-    assert {"baseline", "probed", "accumulated", "mixed", "reported", "arrays"} <= live
+    assert {"baseline", "probed", "accumulated", "mixed", "reported", "arrays", "summed", "sampled"} <= live
 
 
 def test_every_argument_of_watch_is_in_the_table():
