@@ -461,7 +461,8 @@ def _total(*factors: torch.Tensor) -> torch.Tensor:
     first = factors[0]
     if first.device.type != "cpu" and len(factors) == 2 and first is factors[1]:
         # One kernel that converts as it reads; a CPU's would be slow.
-        return torch.linalg.vector_norm(first, dtype=torch.float64).square()
+        norm: torch.Tensor = torch.linalg.vector_norm(first, dtype=torch.float64)
+        return norm.square()
     parts = []
     size = _block_elements(first)
     for blocks in zip(*(factor.reshape(-1).split(size) for factor in factors), strict=True):

@@ -56,7 +56,6 @@ _ACTIVATION_MODULES = (
 )  # fmt: skip
 _LINEAR_MODULES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _EXIT_SECONDS = 5.0
-_HAS_COMPILER = hasattr(torch, "compiler")  # PyTorch 2.1
 # Of all watched parameters: beyond it the copies of a step, gradients and weights of 16 MB each,
 # take longer than the sums, and the server more than a few milliseconds.
 _AUTO_STATISTICS_ELEMENTS = 4_000_000
@@ -963,14 +962,22 @@ class _Hook:
     """
 
     def __init__(self, function: Callable[..., None]) -> None:
-        # torch.compile is not to look into it, but to call it between two graphs.
-        self._function = torch.compiler.disable(function) if _HAS_COMPILER else function
+        self._function = _outside_of_compiled_graphs(function)
 
     def __call__(self, *args: Any) -> None:
         self._function(*args)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return getattr, (contextlib.nullcontext(), "__exit__")
+
+
+def _outside_of_compiled_graphs(function: Callable[..., None]) -> Callable[..., None]:
+    """The function, which torch.compile does not look into but calls between two graphs."""
+    compiler = getattr(torch, "compiler", None)
+    if compiler is None:  # PyTorch 1
+        return function
+    outside: Callable[..., None] = compiler.disable(function)
+    return outside
 
 
 def _select_parameters(
