@@ -44,7 +44,8 @@ ABSL_FLAG(uint32_t, run_grace_seconds, 900, "How long an ended run's series stay
 ABSL_FLAG(uint32_t, probe_seconds, 600, "How long a probe set's representations stay comparable");
 ABSL_FLAG(uint32_t, rank_seconds, 30, "How long a step waits for the other ranks of its run");
 ABSL_FLAG(uint32_t, drain_seconds, 30, "After SIGTERM: time for open steps to finish");
-ABSL_FLAG(uint32_t, workers, 0, "Long tasks (representations, large spectra) at a time; 0: one a core");
+ABSL_FLAG(uint32_t, workers, 0,
+          "Long tasks (representations, large spectra) at a time; 0: one a core");
 
 namespace {
 

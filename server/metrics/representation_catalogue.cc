@@ -178,7 +178,9 @@ constexpr Definition kOtherDefinitions[] = {
      "[1, min(n - 1, p)]", "Effective rank of the covariance of a layer's activations.",
      "exp(-sum p_k log p_k), p_k the normalised eigenvalues of the covariance. Roy and Vetterli "
      "take singular values of the matrix itself",
-     "Roy, Vetterli 2007", "layer", "activations, n >= 2",
+     "Roy, Vetterli 2007", "layer",
+     "activations, n >= 2; of training batches every Reporting.spectrum_every_steps steps, shown "
+     "until the next",
      "Falls when the representation collapses; sees small directions that the participation ratio "
      "and the stable rank pass over. A fall early in training calls for a smaller learning rate or "
      "normalisation."},
@@ -186,19 +188,22 @@ constexpr Definition kOtherDefinitions[] = {
      "dimensions", "[1, min(n - 1, p)]",
      "Participation ratio of the covariance of a layer's activations.",
      "(sum lambda)^2 / sum lambda^2", "Gao et al. 2017, bioRxiv 214262", "layer",
-     "activations, n >= 2",
+     "activations, n >= 2; of training batches every Reporting.spectrum_every_steps steps, shown "
+     "until the next",
      "The number of directions that carry the variance. Far below the width: the layer is wider "
      "than its task needs, or collapsing."},
     {"thermograd_representation_stable_rank", Family::kRepresentationSimilarity, "dimensions",
      "[1, min(n - 1, p)]", "Stable rank of a layer's centred activations.",
      "||X||_F^2 / ||X||_2^2 = sum lambda / max lambda", "Rudelson, Vershynin 2007", "layer",
-     "activations, n >= 2",
+     "activations, n >= 2; of training batches every Reporting.spectrum_every_steps steps, shown "
+     "until the next",
      "Near 1: one direction dominates, often a runaway neuron or a mean that training shifts."},
     {"thermograd_representation_mean_cosine_ratio", Family::kRepresentationSimilarity, "1",
      "[-1 / (n - 1), 1]", "Mean cosine of the activations of two different samples.",
      "(|sum x_i / |x_i||^2 - n) / (n (n - 1)), not centred",
      "Ethayarajh 2019, arXiv 1909.00512 (anisotropy)", "layer",
-     "activations, n >= 2, no sample of norm zero",
+     "activations, n >= 2, no sample of norm zero; of training batches every "
+     "Reporting.spectrum_every_steps steps, shown until the next",
      "Near 1: all samples point one way, and similarities by cosine mean little. Rising to 1 in "
      "training: collapse to a point."},
     {"thermograd_alignment_representation_gradient_ratio", Family::kRepresentationSimilarity, "1",

@@ -86,12 +86,24 @@ void RepresentationAnalysis::AddStep(std::span<const LayerActivations> layers,
     if (declared.projected_from > 0) {
       metrics::AppendProjection(declared.name, declared.width, figures);
     }
+    Spectrum& spectrum = spectra_[activations.layer];
     if (const auto undefined = UndefinedIf(activations)) {
       metrics::AppendUndefinedCollapseFigures(*undefined, labels, figures);
+      spectrum.steps_since.reset();
       continue;
     }
     const size_t rows = activations.values.size() / declared.width;
-    metrics::AppendCollapseFigures(activations.values, rows, declared.width, labels, figures);
+    // A probe set comes seldom; training batches, perhaps in every step.
+    if (declared.probe_set || !spectrum.steps_since ||
+        *spectrum.steps_since + 1 >= declaration_.spectrum_every_steps) {
+      spectrum.figures.clear();
+      metrics::AppendCollapseFigures(activations.values, rows, declared.width, labels,
+                                     &spectrum.figures);
+      spectrum.steps_since = 0;
+    } else {
+      ++*spectrum.steps_since;
+    }
+    figures->insert(figures->end(), spectrum.figures.begin(), spectrum.figures.end());
     usable.push_back({.activations = &activations,
                       .representation = std::make_shared<const metrics::Representation>(
                           metrics::Prepare(activations.values, rows, declared.width,

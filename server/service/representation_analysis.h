@@ -35,7 +35,8 @@ class RepresentationAnalysis {
         limits_(limits),
         admission_(admission),
         probes_(probes),
-        references_(declaration.layers.size()) {}
+        references_(declaration.layers.size()),
+        spectra_(declaration.layers.size()) {}
 
   /// Appends the figures of the layers whose activations came in one step, which is the rule for
   /// none: probes come every n-th step. `weights` has an entry for each parameter.
@@ -52,6 +53,13 @@ class RepresentationAnalysis {
     std::shared_ptr<const metrics::Representation> previous;
     std::unique_ptr<Reservation> memory;
     bool refused = false;
+  };
+
+  /// The figures that need the spectrum of a layer's activations, and how many steps ago they were
+  /// computed.
+  struct Spectrum {
+    std::optional<uint64_t> steps_since;
+    metrics::Figures figures;
   };
 
   /// Sums over the samples of a window that is not complete yet, and what the one before gave.
@@ -84,6 +92,7 @@ class RepresentationAnalysis {
   Admission* const admission_;
   ProbeBoard* const probes_;
   std::vector<References> references_;  // by layer
+  std::vector<Spectrum> spectra_;       // by layer
   uint64_t permutation_products_ = 0;   // of the open step
   bool told_of_permutations_ = false;
   std::map<std::pair<size_t, size_t>, statistics::Window<statistics::HsicSums>> minibatch_windows_;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/level.h"
+#include "kernels/parallel.h"
 #include "kernels/representation_gram.h"
 #include "tests/benchmark/reference.h"
 
@@ -119,6 +120,7 @@ void RegisterAll() {
 }  // namespace thermograd
 
 int main(int argc, char** argv) {
+  thermograd::kernels::SetMaxThreads(1);
   openblas_set_num_threads(1);
   benchmark::AddCustomContext("openblas_core", openblas_get_corename());
   thermograd::RegisterAll();

@@ -6,6 +6,8 @@ Reads DIRECTORY/*.jsonl, one measurement a line:
 
   group, case, peer, unit   what was measured, on whom, in what
   value, repetitions        the median, and what it is the median of
+  not_run                   in place of those two: why it was not measured; a line without any of
+                            them is a remark and is left out here
   ratio_to, ratio, ratios   optional: the peer it was measured in alternation with; value / its value,
                             pair by pair, and the median; one line for each such peer
   series, x, x_name         optional: the curve of the plot that the case belongs to, its place there,
@@ -98,11 +100,14 @@ def read(directory: pathlib.Path) -> dict[str, list[Record]]:
     for path in sorted(directory.glob("*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
             record = json.loads(line)
-            groups[record["group"]].append(record)
+            if isinstance(record.get("value"), int | float) or "not_run" in record:
+                groups[record["group"]].append(record)
     return groups
 
 
 def _range(values: Sequence[float]) -> str:
+    if not values:
+        return "once"
     return f"{min(values):.3g} to {max(values):.3g}, n = {len(values)}"
 
 
@@ -118,11 +123,15 @@ def table(groups: Mapping[str, Sequence[Record]]) -> str:
         lines += ["|---|---|---:|---|---|---|"]
         for (case, peer, unit), same in rows.items():
             ratios = "; ".join(
-                f"{record['ratio']:.3g} x {record['ratio_to']} ({_range(record['ratios'])})"
+                f"{record['ratio']:.3g} x {record['ratio_to']} "
+                f"({_range(record.get('ratios', []))})"
                 for record in same
-                if "ratio" in record
+                if record.get("ratio") is not None and "ratio_to" in record
             )
-            spread = _range(same[0]["repetitions"])
+            if "not_run" in same[0]:
+                lines.append(f"| {case} | {peer} | not run | | {same[0]['not_run']} | |")
+                continue
+            spread = _range(same[0].get("repetitions", []))
             lines.append(
                 f"| {case} | {peer} | {same[0]['value']:.4g} | {unit} | {spread} | {ratios} |"
             )
@@ -157,6 +166,8 @@ def _plot_curves(axes: Any, records: Sequence[Record], colours: Any) -> None:
 def _plot_bars(axes: Any, records: Sequence[Record]) -> None:
     values = {f"{record['case']}: {record['peer']}": record["value"] for record in records}
     axes.barh(list(values), list(values.values()))
+    if min(values.values()) > 0 and max(values.values()) > 30 * min(values.values()):
+        axes.set_xscale("log")
     axes.tick_params(axis="y", labelsize=6)
     axes.invert_yaxis()
 
@@ -192,7 +203,8 @@ def report(directory: pathlib.Path) -> None:
     (directory / "report.md").write_text(text, encoding="utf-8")
     print(text)
     for group, records in groups.items():
-        plot(group, records, directory / f"{group}.png")
+        measured = [record for record in records if "not_run" not in record]
+        plot(group, measured, directory / f"{group}.png")
 
 
 if __name__ == "__main__":

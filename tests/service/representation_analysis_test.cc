@@ -345,6 +345,22 @@ TEST_F(RepresentationAnalysisTest, AlignmentsCompareActivationsGradientsAndWeigh
   }
 }
 
+TEST_F(RepresentationAnalysisTest, SpectraOfTrainingBatchesComeEveryFewStepsAndStay) {
+  RunDeclaration declaration = Declaration("r");
+  declaration.spectrum_every_steps = 2;
+  RepresentationAnalysis analysis(declaration, limits_, &admission_, &probes_);
+  const auto rank = [&](size_t layer, uint64_t seed) {
+    const metrics::Figures figures =
+        AddStep(analysis, {Activations(layer, Random(kSamples * kWidth, seed))});
+    return Value(figures, "thermograd_effective_rank", {{"layer", declaration.layers[layer].name}});
+  };
+  const double first = rank(2, 1);
+  EXPECT_EQ(rank(2, 2), first);
+  EXPECT_NE(rank(2, 3), first);
+  // A probe set is looked at whenever it comes.
+  EXPECT_NE(rank(0, 1), rank(0, 2));
+}
+
 TEST_F(RepresentationAnalysisTest, NonFiniteAndPartialActivationsGiveReasons) {
   const RunDeclaration declaration = Declaration("r");
   RepresentationAnalysis analysis(declaration, limits_, &admission_, &probes_);

@@ -137,6 +137,61 @@ TEST_F(RunSessionTest, AStepGivesItsReportThenItsAcknowledgement) {
   EXPECT_EQ(admission_.bytes(), window_bytes_);
 }
 
+TEST_F(RunSessionTest, EveryElementTypeIsReadAsTheNumberThatItIs) {
+  // 1.5 and -2.
+  const std::pair<v1::DataType, std::string> encodings[] = {
+      {v1::DATA_TYPE_BF16, std::string("\xc0\x3f\x00\xc0", 4)},
+      {v1::DATA_TYPE_FP16, std::string("\x00\x3e\x00\xc0", 4)},
+      {v1::DATA_TYPE_FP32, std::string("\x00\x00\xc0\x3f\x00\x00\x00\xc0", 8)},
+      {v1::DATA_TYPE_FP64,
+       std::string("\x00\x00\x00\x00\x00\x00\xf8\x3f\x00\x00\x00\x00\x00\x00\x00\xc0", 16)}};
+  ASSERT_TRUE(Receive(Spec()).ok());
+  uint64_t step = 0;
+  for (const auto& [type, data] : encodings) {
+    ASSERT_TRUE(Receive(Begin(++step)).ok());
+    for (const uint32_t id : {1u, 2u}) {
+      v1::StreamRunRequest request = Chunk(id, v1::TENSOR_KIND_GRADIENT, {});
+      request.mutable_chunk()->set_data_type(type);
+      request.mutable_chunk()->set_data(data);
+      ASSERT_TRUE(Receive(request).ok());
+    }
+    ASSERT_TRUE(Receive(End(step)).ok());
+    EXPECT_EQ(Value("thermograd_gradient_second_moment"), 2 * 6.25) << v1::DataType_Name(type);
+  }
+}
+
+TEST_F(RunSessionTest, MicrobatchesTakeNoVectorWhereTheReducedGradientComesBesides) {
+  for (const bool sends_reduced : {false, true}) {
+    RunSession session(
+        environment_, [] {}, [](auto) {});
+    v1::StreamRunRequest spec = Spec();
+    spec.mutable_run_spec()->clear_symmetries();
+    if (sends_reduced)
+      spec.mutable_run_spec()->add_parameter_kinds(v1::TENSOR_KIND_REDUCED_GRADIENT);
+    v1::StreamRunRequest begin = Begin(1);
+    begin.mutable_step_begin()->set_microbatches(3);
+    ASSERT_TRUE(session.Receive(spec, &responses_).ok());
+    ASSERT_TRUE(session.Receive(begin, &responses_).ok());
+    const uint64_t before = admission_.bytes();
+    for (const uint32_t microbatch : {0u, 1u, 2u}) {
+      for (const uint32_t id : {1u, 2u}) {
+        v1::StreamRunRequest request = Chunk(id, v1::TENSOR_KIND_GRADIENT, {3, 4});
+        request.mutable_chunk()->set_microbatch(microbatch);
+        ASSERT_TRUE(session.Receive(request, &responses_).ok());
+      }
+    }
+    EXPECT_EQ(admission_.bytes() - before, sends_reduced ? 0u : 4 * sizeof(double));
+    for (const uint32_t id : {1u, 2u}) {
+      if (!sends_reduced) break;
+      ASSERT_TRUE(
+          session.Receive(Chunk(id, v1::TENSOR_KIND_REDUCED_GRADIENT, {3, 4}), &responses_).ok());
+    }
+    responses_.clear();
+    ASSERT_TRUE(session.Receive(End(1), &responses_).ok());
+    EXPECT_EQ(Value("thermograd_gradient_second_moment"), 50);
+  }
+}
+
 v1::StreamRunRequest Sums(uint32_t id, uint64_t elements, double squared_norm) {
   v1::StreamRunRequest request;
   v1::ParameterStatistics* sums = request.mutable_statistics()->add_parameters();

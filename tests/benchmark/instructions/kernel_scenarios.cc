@@ -89,9 +89,13 @@ std::function<void()> TransposedProduct() {
   };
 }
 
-std::function<void()> SumGrams() {
-  return [gram = Elements<double>(kSamples * kSamples)] {
-    (void)kernels::SumGrams(gram->data(), gram->data(), kSamples);
+std::function<void()> GramProducts() {
+  static constexpr size_t kCount = 8;
+  return [gram = Elements<double>(kSamples * kSamples),
+          off_diagonal = Elements<double>(kCount * kCount),
+          diagonal = Elements<double>(kCount * kCount)] {
+    const std::vector<const double*> grams(kCount, gram->data());
+    kernels::GramProducts(grams.data(), kCount, kSamples, off_diagonal->data(), diagonal->data());
   };
 }
 
@@ -118,7 +122,7 @@ std::vector<Scenario> KernelScenarios() {
           {"kernels: dot products of columns", Dots<kernels::AddColumnDots>},
           {"kernels: Gram matrix", RowGram},
           {"kernels: transposed product", TransposedProduct},
-          {"kernels: sums over Gram matrices", SumGrams},
+          {"kernels: all pairs of 8 Gram matrices", GramProducts},
           {"kernels: nearest neighbours", NearestNeighbours}};
 }
 

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "kernels/level.h"
+#include "kernels/parallel.h"
 #include "tests/benchmark/instructions/scenarios.h"
 
 namespace {
@@ -23,6 +24,7 @@ void Count(const thermograd::Scenario& scenario) {
 }  // namespace
 
 int main() {
+  thermograd::kernels::SetMaxThreads(1);
   for (const auto& scenarios : {thermograd::KernelScenarios(), thermograd::SessionScenarios()}) {
     for (const thermograd::Scenario& scenario : scenarios) Count(scenario);
   }

@@ -69,7 +69,7 @@ class Report:
     def __init__(self, group: str, path: pathlib.Path) -> None:
         self._group = group
         self._file: TextIO = path.open("a", encoding="utf-8")
-        self.write({"case": "machine", "peer": "blas", "unit": "", "kernels": blas_kernels()})
+        print(group, *blas_kernels(), sep=": ", flush=True)
 
     def write(self, measurement: dict[str, Any]) -> None:
         """Adds a measurement."""
@@ -85,12 +85,22 @@ class Report:
 
     def not_run(self, case: str, name: str, reason: str) -> None:
         """Says that a peer was not measured, and why."""
-        self.write({"case": case, "peer": name, "unit": "s", "value": None, "not_run": reason})
+        self.write({"case": case, "peer": name, "unit": "s", "not_run": reason})
 
     def compared(
         self, case: str, name: str, ours: list[float], theirs: list[float], **more: Any
     ) -> None:
         """Adds both sides of a comparison whose repetitions alternated."""
+        self.write(
+            {
+                "case": case,
+                "peer": "thermograd",
+                "unit": "s",
+                "value": statistics.median(ours),
+                "repetitions": ours,
+                "beside": name,
+            }
+        )
         ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
         self.write(
             {
@@ -102,8 +112,6 @@ class Report:
                 "ratio_to": "thermograd",
                 "ratio": statistics.median(ratios),
                 "ratios": ratios,
-                "thermograd": statistics.median(ours),
-                "thermograd_repetitions": ours,
                 **more,
             }
         )

@@ -124,6 +124,7 @@ def main() -> None:
                     "peer": "gns-pytorch",
                     "unit": "samples",
                     "value": theirs,
+                    "repetitions": [theirs],
                     "thermograd": ours,
                     "difference": theirs - ours,
                 }
@@ -159,7 +160,7 @@ def main() -> None:
             ratios = [b / a for a, b in pairs]
             report.write(
                 {
-                    "case": f"training step of {BATCH} samples, {count(plain.model):.1f} M parameters",
+                    "case": f"step of {BATCH} samples, {count(plain.model):.1f} M parameters",
                     "peer": name,
                     "unit": "s",
                     "value": statistics.median(times),

@@ -23,6 +23,7 @@ Function = Callable[[], npt.NDArray[Any]]
 
 WIDTH = 768
 NEIGHBOURS = 10
+TITLES = {"cka": "CKA", "cka_unbiased": "unbiased CKA"}
 # fp32 sums of a peer against ours in fp64.
 TOLERANCE = 2e-3
 SERVER_FLAGS = ("--max_samples=16384", "--max_stream_bytes=8589934592")
@@ -221,7 +222,6 @@ def all_pairs(report: common.Report, server: Any, quick: bool) -> None:
     paces: dict[str, float] = {}
     for samples in (512,) if quick else (512, 2048):
         for count in (12,) if quick else (12, 24, 48):
-            case = f"all pairs, {count} layers, n={samples}"
             work = (count * samples) ** 2
             layers = layers_of_network(count, samples)
             functions: dict[str, tuple[str, Function]] = {
@@ -232,8 +232,9 @@ def all_pairs(report: common.Report, server: Any, quick: bool) -> None:
             runs = {name: AllPairs(server, layers, name) for name in ("cka", "cka_unbiased")}
             expected = {name: run.matrix() for name, run in runs.items()}
             for peer, (similarity, function) in functions.items():
+                case = f"all pairs, {TITLES[similarity]}, {count} layers, n={samples}"
                 if (likely := paces.get(peer, 0.0) * work) > common.LIMIT_SECONDS:
-                    report.not_run(case, peer, f"{paces[peer] * work:.0f} s or more are to be expected")
+                    report.not_run(case, peer, f"{likely:.0f} s or more are to be expected")
                     continue
                 run = runs[similarity]
                 start = time.perf_counter()
@@ -250,7 +251,6 @@ def all_pairs(report: common.Report, server: Any, quick: bool) -> None:
                     peer,
                     ours,
                     times,
-                    similarity=similarity,
                     difference=difference,
                     server_analysis=statistics.median(run.analysis),
                 )
@@ -280,13 +280,14 @@ def digits(report: common.Report, server: Any) -> None:
         measured[f"thermograd {name}"] = name, run.matrix()
         run.close()
     for peer, (kind, values) in measured.items():
+        error = common.largest_difference(values, references[kind])
         report.write(
             {
-                "case": f"largest error, {count} rectified layers, n={samples}",
+                "case": f"largest error, {TITLES[kind]}, {count} rectified layers, n={samples}",
                 "peer": peer,
                 "unit": "",
-                "similarity": kind,
-                "value": common.largest_difference(values, references[kind]),
+                "value": error,
+                "repetitions": [error],
             }
         )
 
