@@ -6,13 +6,13 @@ IS_OLD = not hasattr(torch, "compile")
 
 
 def let_modules_be_made(lightning_module):
-    """Debian's Python is too new for the sharded tensors of PyTorch 1.13, which Lightning imports."""
+    """Debian's Python is too new for PyTorch 1.13's sharded tensors, which Lightning imports."""
     if IS_OLD:
         lightning_module._register_sharded_tensor_state_dict_hooks_if_available = lambda self: None
 
 
 def let_data_be_loaded(training_arguments):
-    """PyTorch 1 insists on a prefetch factor of 2 without workers; transformers refuses to set it."""
+    """PyTorch 1 insists on a prefetch factor without workers; transformers refuses to set it."""
     if not IS_OLD:
         return
     original = training_arguments.__post_init__

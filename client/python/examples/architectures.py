@@ -1,4 +1,4 @@
-"""Two architectures, a multilayer perceptron and a CNN, learn the same digits and come to see alike.
+"""Two architectures, a perceptron and a CNN, learn the same digits and come to see alike.
 
 Both are looked at on a common probe set; the server compares the layers of the two live runs.
 """

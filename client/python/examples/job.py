@@ -78,7 +78,7 @@ def arguments(description, *, steps):
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--address", default=DEFAULT_ADDRESS, help="where the server is")
     parser.add_argument("--steps", type=int, default=steps, help=f"default: {steps}")
-    parser.add_argument("--picture", metavar="FILE", help="where to write the picture; none without")
+    parser.add_argument("--picture", metavar="FILE", help="where to write the picture")
     # Models this small gain nothing from threads.
     torch.set_num_threads(1)
     return parser.parse_args()

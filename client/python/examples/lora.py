@@ -1,7 +1,7 @@
 """LoRA fine-tuning: adapters start wholly unbalanced, B being zero, and come into balance.
 
-Gradient flow conserves A A' - B' B. Weight decay shrinks it, and with it the imbalance |A|^2 - |B|^2
-of the start; gradient noise, which is not alike on both sides, keeps the matrix itself from zero.
+Gradient flow conserves A A' - B' B. Weight decay shrinks it, and with it the imbalance
+|A|^2 - |B|^2 of the start; gradient noise, which is not alike on both sides, keeps the matrix itself from zero.
 """
 
 import job
@@ -32,8 +32,9 @@ class Adapted(nn.Module):
 def pretrained(inputs, labels):
     """A network that knows the digits, unwatched."""
     model = nn.Sequential(
-        nn.Linear(64, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 10)
-    )
+        nn.Linear(64, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(),
+        nn.Linear(HIDDEN, 10),
+    )  # fmt: skip
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for ((x, y),) in job.batches(inputs, labels, steps=200, microbatches=1, size=64):
         optimizer.zero_grad()

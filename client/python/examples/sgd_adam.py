@@ -69,7 +69,7 @@ def main():
         )
     if settings.picture is None:
         return
-    figure, axes = job.panels(3, title="Optimiser breaking and entropic breaking of the same charge")
+    figure, axes = job.panels(3, title="Optimiser breaking and entropic breaking of a charge")
     for panel, (name, curves) in zip(axes, found.items(), strict=False):
         panel.set_title(f"{name}: change of the charge in a step, by size")
         for term, colour in zip(TERMS, ("#1f5fa8", "#d1662b"), strict=True):
