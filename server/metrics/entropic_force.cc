@@ -45,24 +45,6 @@ constexpr const char* kParameterNames[] = {"thermograd_parameter_gradient_second
                                            "thermograd_parameter_gradient_signal_to_noise",
                                            "thermograd_parameter_temperature"};
 
-// Unbiased estimates from batches of 1 and r microbatches (theory.md section 2; McCandlish et al.
-// 2018, appendix A.1). Where the larger batch is the n microbatches themselves, r = n, they are the
-// sample variance and the U-statistic of |G|^2.
-struct NoiseEstimate {
-  double mean_squared_norm;         // |G|^2
-  double covariance_trace;          // tr Sigma_b
-  double applied_covariance_trace;  // tr Sigma_b / r
-};
-std::optional<NoiseEstimate> EstimateNoise(const statistics::GradientSums& sums) {
-  const double r = sums.applied_microbatches;
-  if (!(r > 1) || sums.microbatches == 0) return std::nullopt;
-  const double small = sums.sum_squared_norm / static_cast<double>(sums.microbatches);
-  const double applied_trace = (small - sums.applied_squared_norm) / (r - 1);
-  return NoiseEstimate{.mean_squared_norm = (r * sums.applied_squared_norm - small) / (r - 1),
-                       .covariance_trace = r * applied_trace,
-                       .applied_covariance_trace = applied_trace};
-}
-
 bool FollowsSgd(const Optimizer& optimizer) {
   return optimizer.kind == Optimizer::Kind::kSgd || optimizer.kind == Optimizer::Kind::kMomentum;
 }
@@ -96,14 +78,34 @@ Result MeanOver(const Window& window, Member member) {
   return Finite(sum / static_cast<double>(window.entries().size()));
 }
 
+// 97.5 % quantile of the normal distribution.
+constexpr double kInterval = 1.959964;
+
+}  // namespace
+
+// Unbiased estimates from batches of 1 and r microbatches (theory.md section 2; McCandlish et al.
+// 2018, appendix A.1). Where the larger batch is the n microbatches themselves, r = n, they are the
+// sample variance and the U-statistic of |G|^2.
+std::optional<EntropicForces::NoiseEstimate> EntropicForces::EstimateNoise(
+    const statistics::GradientSums& sums) {
+  const double r = sums.applied_microbatches;
+  if (!(r > 1) || sums.microbatches == 0) return std::nullopt;
+  const double small = sums.sum_squared_norm / static_cast<double>(sums.microbatches);
+  const double applied_trace = (small - sums.applied_squared_norm) / (r - 1);
+  return NoiseEstimate{.mean_squared_norm = (r * sums.applied_squared_norm - small) / (r - 1),
+                       .covariance_trace = r * applied_trace,
+                       .applied_covariance_trace = applied_trace};
+}
+
 // What eta S is made of in one parameter and step.
-struct Entropy {
+struct EntropicForces::Entropy {
   Result total = Undefined::kOptimizerNotCovered;  // eta S
   Result signal = Undefined::kOptimizerNotCovered;
   Result noise = Undefined::kOptimizerNotCovered;
 };
 
-Entropy EntropyOf(const ParameterGradient& parameter, const Optimizer& optimizer) {
+EntropicForces::Entropy EntropicForces::EntropyOf(const ParameterGradient& parameter,
+                                                  const Optimizer& optimizer) {
   Entropy entropy;
   if (parameter.preconditioned_squared_norm) {
     // S = E[g' Lambda g] / (4 eta): arXiv 2505.12387, for a general diagonal preconditioner.
@@ -137,11 +139,6 @@ Entropy EntropyOf(const ParameterGradient& parameter, const Optimizer& optimizer
   }
   return entropy;
 }
-
-// 97.5 % quantile of the normal distribution.
-constexpr double kInterval = 1.959964;
-
-}  // namespace
 
 EntropicForces::EntropicForces(std::vector<ParameterName> parameters, Optimizer optimizer,
                                size_t window_steps, bool gradient_after_update_is_declared)
@@ -178,6 +175,12 @@ EntropicForces::EntropicForces(std::vector<ParameterName> parameters, Optimizer 
   }
 }
 
+void EntropicForces::Push(Step step, Scope* scope) {
+  // The sums have grown since the first of their parameters.
+  step.noise = EstimateNoise(step.sums);
+  scope->window.Push(step);
+}
+
 size_t EntropicForces::WindowBytes(size_t parameters, size_t window_steps) {
   // Groups are at most as many as parameters.
   return window_steps * (2 * parameters * sizeof(Step) + sizeof(RunStep));
@@ -209,10 +212,13 @@ void EntropicForces::AddStep(const EntropicStep& step, Figures* figures) {
   Sum run;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const ParameterGradient& parameter = step.parameters[i];
-    Step part{.sums = parameter.sums, .microbatch_size = step.microbatch_size, .heat = 0};
-    if (const auto noise = EstimateNoise(parameter.sums)) {
+    Step part{.sums = parameter.sums,
+              .noise = EstimateNoise(parameter.sums),
+              .microbatch_size = step.microbatch_size,
+              .heat = 0};
+    if (part.noise) {
       part.heat = EffectiveLearningRate(optimizer_, parameter.learning_rate) *
-                  noise->applied_covariance_trace;
+                  part.noise->applied_covariance_trace;
     }
     Scope& scope = parameter_scopes_[i];
     if (parameter.undefined) {
@@ -230,7 +236,7 @@ void EntropicForces::AddStep(const EntropicStep& step, Figures* figures) {
       AppendUndefined(group_scopes_[k], *groups[k].undefined, figures);
       groups_are_whole = false;
     } else {
-      group_scopes_[k].window.Push(*groups[k].step);
+      Push(*groups[k].step, &group_scopes_[k]);
       AppendScope(group_scopes_[k], figures);
     }
   }
@@ -244,7 +250,7 @@ void EntropicForces::AddStep(const EntropicStep& step, Figures* figures) {
     }
     return;
   }
-  run_scope_.window.Push(*run.step);
+  Push(*run.step, &run_scope_);
   AppendScope(run_scope_, figures);
   if (groups_are_whole) AppendEquipartition(figures);
   run_window_.Push(Combine(step));
@@ -267,7 +273,7 @@ void EntropicForces::AppendScope(const Scope& scope, Figures* figures) const {
   for (const Step& step : scope.window.entries()) {
     squared_norm += step.sums.sum_squared_norm;
     microbatches += static_cast<double>(step.sums.microbatches);
-    const std::optional<NoiseEstimate> noise = EstimateNoise(step.sums);
+    const std::optional<NoiseEstimate>& noise = step.noise;
     if (!noise) continue;
     steps += 1;
     mean_squared_norm += noise->mean_squared_norm;
@@ -301,7 +307,7 @@ void EntropicForces::AppendScope(const Scope& scope, Figures* figures) const {
       } else {
         double residuals = 0;
         for (const Step& step : scope.window.entries()) {
-          const std::optional<NoiseEstimate> noise = EstimateNoise(step.sums);
+          const std::optional<NoiseEstimate>& noise = step.noise;
           if (!noise) continue;
           const double residual =
               step.microbatch_size * noise->covariance_trace - *ratio * noise->mean_squared_norm;

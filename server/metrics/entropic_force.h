@@ -70,9 +70,17 @@ class EntropicForces {
   static size_t WindowBytes(size_t parameters, size_t window_steps);
 
  private:
+  // Estimates from the sums of one step.
+  struct NoiseEstimate {
+    double mean_squared_norm;         // |G|^2
+    double covariance_trace;          // tr Sigma_b
+    double applied_covariance_trace;  // tr Sigma_b / r
+  };
   // One step of a parameter, a group or the run.
   struct Step {
     statistics::GradientSums sums;
+    // Of the sums; absent for fewer than two microbatches.
+    std::optional<NoiseEstimate> noise;
     double microbatch_size = 0;
     // eta tr Sigma of the applied gradient, eta being each parameter's own.
     double heat = 0;
@@ -98,6 +106,10 @@ class EntropicForces {
     statistics::Window<Step> window;
   };
 
+  static std::optional<NoiseEstimate> EstimateNoise(const statistics::GradientSums& sums);
+  struct Entropy;
+  static Entropy EntropyOf(const ParameterGradient& parameter, const Optimizer& optimizer);
+  static void Push(Step step, Scope* scope);
   RunStep Combine(const EntropicStep& step) const;
   void AppendScope(const Scope& scope, Figures* figures) const;
   static void AppendUndefined(const Scope& scope, Undefined reason, Figures* figures);

@@ -76,6 +76,10 @@ class Checker {
     for (v1::Parameter& parameter : *shared.mutable_parameters()) parameter.clear_shard();
     declaration_.identity = shared.SerializeAsString();
     if (absl::Status status = CheckOptimizer(); !status.ok()) return status;
+    if (!v1::GradientScope_IsValid(spec_.gradient_scope())) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "run_spec.gradient_scope: ", spec_.gradient_scope(), " is no scope this server knows"));
+    }
     declaration_.gradients_are_reduced = spec_.gradient_scope() == v1::GRADIENT_SCOPE_REDUCED;
     for (const int kind : spec_.parameter_kinds()) {
       switch (kind) {

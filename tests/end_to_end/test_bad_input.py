@@ -126,6 +126,11 @@ BAD_INPUT = {
         INVALID_ARGUMENT,
         "chunk.data_type",
     ),
+    "gradient scope of a later release": (
+        [declare(gradient_scope=99)],
+        INVALID_ARGUMENT,
+        "run_spec.gradient_scope",
+    ),
     "data type changed within a tensor": (
         [declare(), begin(), chunk(data=HALF), chunk(offset=3, data_type=tensor.DATA_TYPE_FP64)],
         INVALID_ARGUMENT,

@@ -349,7 +349,7 @@ TEST_F(RepresentationAnalysisTest, SpectraOfTrainingBatchesComeEveryFewStepsAndS
   RunDeclaration declaration = Declaration("r");
   declaration.spectrum_every_steps = 2;
   RepresentationAnalysis analysis(declaration, limits_, &admission_, &probes_);
-  const auto rank = [&](size_t layer, uint64_t seed) {
+  const auto rank = [&](size_t layer, unsigned seed) {
     const metrics::Figures figures =
         AddStep(analysis, {Activations(layer, Random(kSamples * kWidth, seed))});
     return Value(figures, "thermograd_effective_rank", {{"layer", declaration.layers[layer].name}});

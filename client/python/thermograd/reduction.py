@@ -93,6 +93,7 @@ class Reducer:
         shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
         summed = [summed_symmetry(symmetry, shapes) for symmetry in symmetries]
         self._symmetries = {symmetry.name: symmetry for symmetry in summed if symmetry}
+        self._left_out: set[str] = set()
         self._plan()
 
     def _plan(self) -> None:
@@ -125,10 +126,20 @@ class Reducer:
         """The symmetries whose sums are made."""
         return list(self._symmetries.values())
 
-    def leave_out(self, symmetry: str) -> None:
-        """Makes no sums of a symmetry from now on."""
-        self._symmetries = {n: s for n, s in self._symmetries.items() if n != symmetry}
-        self._plan()
+    def leave_out(self, symmetry: str) -> bool:
+        """Makes no sums of a symmetry from the next step on; False if it was left out before.
+
+        Called on the sender's thread.
+        """
+        is_new = symmetry not in self._left_out
+        self._left_out.add(symmetry)
+        return is_new
+
+    def begin_step(self) -> None:
+        """Changes what is summed, if it is to be changed: never within a step."""
+        if kept_out := self._symmetries.keys() & self._left_out:
+            self._symmetries = {n: s for n, s in self._symmetries.items() if n not in kept_out}
+            self._plan()
 
     def whole(self, name: str) -> Target:
         """The target whose sums make the sum over all elements of a parameter."""
@@ -343,24 +354,21 @@ class StepSums:
         entries: list[tensor_pb2.ParameterStatistics | tensor_pb2.SymmetryStatistics] = [
             self._parameter(name, sums) for name in self._ids
         ]
-        summed = {symmetry.name for symmetry in self._reducer.symmetries}
         entries += [
-            symmetry.message(sums, self._microbatches)
-            for symmetry in self._symmetries
-            if symmetry.name in summed
+            symmetry.message(sums, self._microbatches) for symmetry in self._symmetries
         ]
         message = run_pb2.StepStatistics()
         size = 0
         for entry in entries:
             entry_size = entry.ByteSize() + _ENTRY_BYTES
             if isinstance(entry, tensor_pb2.SymmetryStatistics) and entry_size > max_bytes:
-                self._reducer.leave_out(entry.symmetry)
-                _log.warning(
-                    "symmetry %s is left out: its sums have %d bytes, the server's limit is %d",
-                    entry.symmetry,
-                    entry_size,
-                    max_bytes,
-                )
+                if self._reducer.leave_out(entry.symmetry):
+                    _log.warning(
+                        "symmetry %s is left out: its sums have %d bytes, the server's limit is %d",
+                        entry.symmetry,
+                        entry_size,
+                        max_bytes,
+                    )
                 continue
             if size + entry_size > max_bytes:
                 yield message

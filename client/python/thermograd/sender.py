@@ -62,7 +62,8 @@ class Stats:
     captured_steps: int = 0
     #: Steps whose figures the server has completed.
     acknowledged_steps: int = 0
-    #: Steps handed to gRPC whole, and bytes of their tensors and sums; a step sent again counts again.
+    #: Steps handed to gRPC whole, and bytes of their tensors and sums; a step sent again counts
+    #: again.
     sent_steps: int = 0
     sent_bytes: int = 0
     #: Steps that the server will never see, and bytes of their tensors and sums.

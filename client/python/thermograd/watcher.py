@@ -552,6 +552,8 @@ class Watcher:
             self._begin_step()
 
     def _begin_training(self) -> None:
+        if not self._is_begun and self._reducer is not None:
+            self._reducer.begin_step()
         self._is_begun = True
         self._submit()
 
@@ -836,6 +838,8 @@ class Watcher:
         sums = StepSums(reducer, self._parameter_ids)
         if "parameters" in self._logs:
             sums.add_weights(sent_weights)
+        if "gradients" not in self._logs:
+            return sums
         found = {name: self._sums_so_far(name) for name in self._parameters}
         gradients = {name: own for name, own in found.items() if own is not None}
         if self._world_size == 1:
@@ -923,9 +927,7 @@ class Watcher:
             rank=self._rank,
             world_size=self._world_size,
             every_steps=self._log_freq,
-            model_elements=sum(
-                p.numel() for p in self._model.parameters() if p.requires_grad
-            ),
+            model_elements=sum(p.numel() for p in self._model.parameters() if p.requires_grad),
             # The hooks see gradients before any all-reduce.
             gradient_scope="local",
         )

@@ -133,4 +133,6 @@ def test_sums_of_two_trainers_make_the_figures_of_one(server, tmp_path, watched,
         for found, expected in zip(reports, alone, strict=True):
             assert found.keys() == expected.keys()
             for key, figure in expected.items():
-                assert found[key] == pytest.approx(figure, rel=1e-8, abs=1e-10), key
+                # A drift that follows its prediction has an error of nothing but rounding.
+                absolute = 1e-7 if "error_ratio" in key[0] else 1e-12
+                assert found[key] == pytest.approx(figure, rel=1e-8, abs=absolute), key

@@ -46,7 +46,9 @@ def clip(model, scale=1.0):
         parameter.grad.clamp_(-0.01, 0.01)
 
 
-def reports_of(server, run, model, optimizer, loss, *, steps=3, microbatches=1, scale=1.0, **options):
+def reports_of(
+    server, run, model, optimizer, loss, *, steps=3, microbatches=1, scale=1.0, **options
+):  # fmt: skip
     """Every figure of every report, defined or not: a value, or the reason."""
     reports = []
 
@@ -396,6 +398,9 @@ def test_messages_keep_within_a_chunk_and_larger_symmetries_are_left_out(caplog)
                 loss_of(model, seed).backward()
                 optimizer.step()
                 assert watcher.flush()
+                assert watcher.stats.hook_errors == 0
+            # Nor are its sums made any more.
+            assert "neuron:0->2" not in {s.name for s in watcher._reducer.symmetries}
         for step in server.steps:
             assert max(message.ByteSize() for message in step.statistics) <= limit
             sums, symmetries = step.sums()
@@ -404,6 +409,30 @@ def test_messages_keep_within_a_chunk_and_larger_symmetries_are_left_out(caplog)
         assert len(server.steps[0].statistics) > 1
     left_out = [r for r in caplog.records if "symmetry neuron:0->2 is left out" in r.getMessage()]
     assert len(left_out) == 1
+
+
+@pytest.mark.parametrize(
+    "log", ["gradients", "parameters", "updates", ["gradients", "updates"], ["gradients"]]
+)
+def test_log_chooses_what_is_summed(recorder, log):
+    model = make_model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with thermograd.watch(
+        model, optimizer, run="r", address=recorder.address, mode="statistics", log=log
+    ) as watcher:
+        loss_of(model, 0).backward()
+        optimizer.step()
+    assert watcher.stats.hook_errors == 0
+    (step,) = recorder.steps
+    for entry in step.sums()[0].values():
+        assert entry.HasField("gradient_sum_squared_norm") == ("gradients" in log)
+        assert entry.HasField("gradient_squared_norm_of_sum") == ("gradients" in log)
+        assert entry.HasField("update_squared_norm") == ("updates" in log)
+        assert entry.HasField("gradient_dot_update") == (log == ["gradients", "updates"])
+    assert not step.tensors(WEIGHT)
+    assert any(e.HasField("weight_squared_norm") for e in step.sums()[0].values()) == (
+        "parameters" in log
+    )
 
 
 @pytest.mark.parametrize("width, is_reduced", [(100, False), (2100, True)])
