@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from thermograd import wire
-from thermograd.capture import CapturedStep, CapturedTensor
+from thermograd.capture import CapturedStep, CapturedTensor, TensorCopy
 from thermograd.declaration import Layer, Symmetry, parameters_of, run_spec
 from thermograd.optimizer import (
     describe,
@@ -104,7 +104,7 @@ def watch(
     microbatch; a step ends when `optimizer` makes its update, and the weights are those before it.
 
     Args:
-        model: the model; of DistributedDataParallel, the model inside.
+        model: the model; of DistributedDataParallel or torch.compile, the model inside.
         optimizer: its optimiser, whose parameter groups, if it has several, are those of the
             figures. None: call `Watcher.step` before each update instead.
         run: name of the run, unique among live runs.
@@ -186,7 +186,13 @@ def unwatch(model: nn.Module) -> None:
 def _unwrapped(model: nn.Module) -> nn.Module:
     """The model itself: its names are the same on one trainer and on many, and a probe's forward
     pass does not wait for the other trainers."""
-    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+    while True:
+        if isinstance(model, nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif isinstance(compiled := getattr(model, "_orig_mod", None), nn.Module):
+            model = compiled
+        else:
+            return model
 
 
 def _logs(log: str | Iterable[str], optimizer: torch.optim.Optimizer | None) -> set[str]:
@@ -352,6 +358,21 @@ class Watcher:
         """
         self._guard(self._log_loss, loss)
 
+    def begin_microbatch(self, inputs: Any) -> None:
+        """Says that a microbatch's forward pass begins, for loops that may not call the model.
+
+        Such as Lightning's, which calls `training_step`. Of `inputs` the first dimension of the
+        first tensor counts. A call of the model that follows belongs to this microbatch.
+        """
+        self._guard(self._announce, inputs)
+
+    def discard(self) -> None:
+        """Forgets the backward passes since the last update, as `optimizer.zero_grad()` does.
+
+        For loops that leave an update out and then zero the gradients by `model.zero_grad()`.
+        """
+        self._guard(self._discard)
+
     def step(self, *, learning_rate: float = 0.0, weight_decay: float = 0.0) -> None:
         """Ends the step, just before its update; for training without a torch optimiser."""
         self._guard(self._end_step, learning_rate, weight_decay)
@@ -516,10 +537,12 @@ class Watcher:
             self._projection.begin_step()
         # For each forward pass, the outputs of the layers.
         self._activations: list[dict[str, Snapshot]] = []
-        self._losses: list[float | Snapshot] = []
+        self._losses: list[float | TensorCopy] = []
         self._batch_size: int | None = None
         # Whether a forward pass waits for its backward pass.
         self._has_new_forward = False
+        # Whether `begin_microbatch` has spoken of the forward pass that comes.
+        self._is_announced = False
 
     def _discard(self) -> None:
         """Forgets the backward passes so far: zeroed before an update, they had no effect.
@@ -542,6 +565,16 @@ class Watcher:
     def _on_forward(self, inputs: _Args, keywords: _Keywords | None) -> None:
         if self._probing is not None or not (self._model.training and torch.is_grad_enabled()):
             return
+        if self._is_announced:
+            self._is_announced = False
+            return
+        self._begin_forward(inputs, keywords)
+
+    def _announce(self, inputs: Any) -> None:
+        self._begin_forward((inputs,), None)
+        self._is_announced = True
+
+    def _begin_forward(self, inputs: _Args, keywords: _Keywords | None) -> None:
         self._begin_training()
         self._has_new_forward = True
         self._has_autocast |= is_autocast()
@@ -965,13 +998,22 @@ class _Hook:
     """
 
     def __init__(self, function: Callable[..., None]) -> None:
-        self._function = function
+        self._function = _outside_of_compiled_graphs(function)
 
     def __call__(self, *args: Any) -> None:
         self._function(*args)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return getattr, (contextlib.nullcontext(), "__exit__")
+
+
+def _outside_of_compiled_graphs(function: Callable[..., None]) -> Callable[..., None]:
+    """The function, which torch.compile does not look into but calls between two graphs."""
+    compiler = getattr(torch, "compiler", None)
+    if compiler is None:  # PyTorch 1
+        return function
+    outside: Callable[..., None] = compiler.disable(function)
+    return outside
 
 
 def _select_parameters(
