@@ -16,7 +16,7 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 
 constexpr const char* kRejections[] = {"invalid_argument", "resource_exhausted", "unimplemented",
-                                       "superseded", "draining"};
+                                       "superseded",       "draining",           "not_found"};
 static_assert(std::size(kRejections) == static_cast<size_t>(service::Rejection::kCount));
 
 constexpr const char* kUndefined[] = {"too_few_microbatches",

@@ -30,6 +30,9 @@ grpc::Status ToGrpc(const absl::Status& status, ServiceCounters* counters) {
     case absl::StatusCode::kUnavailable:
       Count(Rejection::kDraining, counters);
       break;
+    case absl::StatusCode::kNotFound:
+      Count(Rejection::kNotFound, counters);
+      break;
     default:
       break;
   }

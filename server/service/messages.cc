@@ -2,10 +2,17 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "metrics/catalogue.h"
 
 namespace thermograd::service {
+namespace {
+
+// Of a regular expression that a client is asked to use.
+constexpr size_t kMaxPatternBytes = 1024;
+
+}  // namespace
 
 v1::UndefinedReason ToProto(metrics::Undefined reason) {
   switch (reason) {
@@ -121,6 +128,60 @@ v1::DescribeMetricsResponse DescribeCatalogue() {
     metric->set_meaning(definition.meaning);
   }
   return response;
+}
+
+v1::StreamRunResponse CadenceResponse(const Cadence& cadence) {
+  v1::StreamRunResponse response;
+  v1::Cadence* out = response.mutable_cadence();
+  if (cadence.every_steps) out->set_every_steps(*cadence.every_steps);
+  if (cadence.first_step) out->set_first_step(*cadence.first_step);
+  if (cadence.last_step) out->set_last_step(*cadence.last_step);
+  if (cadence.include) out->set_include(*cadence.include);
+  if (cadence.exclude) out->set_exclude(*cadence.exclude);
+  if (cadence.layers) {
+    out->mutable_layers()->mutable_names()->Assign(cadence.layers->begin(), cadence.layers->end());
+  }
+  return response;
+}
+
+absl::StatusOr<Cadence> CheckCadence(const v1::Cadence& cadence, const Limits& limits) {
+  Cadence checked;
+  if (cadence.has_every_steps()) {
+    if (cadence.every_steps() == 0) {
+      return absl::InvalidArgumentError("cadence.every_steps: must be at least 1");
+    }
+    checked.every_steps = cadence.every_steps();
+  }
+  if (cadence.has_first_step()) checked.first_step = cadence.first_step();
+  if (cadence.has_last_step()) checked.last_step = cadence.last_step();
+  if (checked.first_step && checked.last_step && *checked.first_step > *checked.last_step) {
+    return absl::InvalidArgumentError("cadence.last_step: comes before first_step");
+  }
+  const auto is_long = [&](const std::string& text) { return text.size() > kMaxPatternBytes; };
+  if (cadence.has_include()) checked.include = cadence.include();
+  if (cadence.has_exclude()) checked.exclude = cadence.exclude();
+  if (is_long(cadence.include()) || is_long(cadence.exclude())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cadence.include, cadence.exclude: at most ", kMaxPatternBytes, " bytes"));
+  }
+  if (cadence.has_layers()) {
+    if (static_cast<uint32_t>(cadence.layers().names_size()) > limits.max_layers) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("cadence.layers: ", cadence.layers().names_size(),
+                       ", the limit max_layers is ", limits.max_layers));
+    }
+    for (const std::string& name : cadence.layers().names()) {
+      if (name.empty() || name.size() > limits.max_label_bytes) {
+        return absl::InvalidArgumentError(absl::StrCat("cadence.layers.names: must have 1 to ",
+                                                       limits.max_label_bytes, " bytes"));
+      }
+    }
+    checked.layers.emplace(cadence.layers().names().begin(), cadence.layers().names().end());
+  }
+  if (cadence.ByteSizeLong() == 0) {
+    return absl::InvalidArgumentError("cadence: at least one field must be set");
+  }
+  return checked;
 }
 
 }  // namespace thermograd::service

@@ -5,8 +5,10 @@
 #include <optional>
 #include <string>
 
+#include "absl/status/statusor.h"
 #include "metrics/figure.h"
 #include "service/limits.h"
+#include "service/run_registry.h"
 #include "service/step.h"
 #include "thermograd/v1/report.pb.h"
 #include "thermograd/v1/training_analysis_service.pb.h"
@@ -47,6 +49,12 @@ v1::StreamRunResponse Acknowledgement(uint64_t step);
 
 /// Every metric of the catalogue.
 v1::DescribeMetricsResponse DescribeCatalogue();
+
+/// The message that asks a client for another cadence.
+v1::StreamRunResponse CadenceResponse(const Cadence& cadence);
+
+/// What a SetCadenceRequest asks for, or INVALID_ARGUMENT naming the field.
+absl::StatusOr<Cadence> CheckCadence(const v1::Cadence& cadence, const Limits& limits);
 
 }  // namespace thermograd::service
 

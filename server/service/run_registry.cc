@@ -3,7 +3,8 @@
 namespace thermograd::service {
 
 uint64_t RunRegistry::Open(const std::string& run, uint32_t rank, uint32_t world_size,
-                           std::function<void()> supersede) {
+                           std::function<void()> supersede,
+                           std::function<void(const Cadence&)> ask) {
   const std::lock_guard lock(mutex_);
   Entry& entry = entries_[{run, rank}];
   // Under the lock, so that the older stream cannot close, and vanish, meanwhile.
@@ -14,7 +15,20 @@ uint64_t RunRegistry::Open(const std::string& run, uint32_t rank, uint32_t world
   entry.snapshot.rank = rank;
   entry.snapshot.world_size = world_size;
   entry.supersede = std::move(supersede);
+  entry.ask = std::move(ask);
   return entry.stream;
+}
+
+uint32_t RunRegistry::Ask(const std::string& run, const Cadence& cadence) {
+  const std::lock_guard lock(mutex_);
+  uint32_t streams = 0;
+  // Under the lock, so that no stream can close, and vanish, meanwhile.
+  for (auto& [key, entry] : entries_) {
+    if (key.first != run || !entry.ask) continue;
+    entry.ask(cadence);
+    ++streams;
+  }
+  return streams;
 }
 
 RunRegistry::Entry* RunRegistry::FindLocked(uint64_t stream) {
@@ -46,6 +60,7 @@ void RunRegistry::Close(uint64_t stream) {
   if (entry == nullptr) return;
   entry->snapshot.live = false;
   entry->supersede = nullptr;
+  entry->ask = nullptr;
   entry->ended = Clock::now();
 }
 

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -35,6 +36,16 @@ struct RunSnapshot {
   uint64_t memory_bytes = 0;
 };
 
+/// What a client should stream from now on; what is absent stays as it is.
+struct Cadence {
+  std::optional<uint32_t> every_steps;
+  std::optional<uint64_t> first_step;
+  std::optional<uint64_t> last_step;
+  std::optional<std::string> include;
+  std::optional<std::string> exclude;
+  std::optional<std::vector<std::string>> layers;
+};
+
 /// The runs that are live or ended a short time ago. All methods may be called from any thread.
 class RunRegistry {
  public:
@@ -46,8 +57,13 @@ class RunRegistry {
   /// Enters a stream. A live stream of the same run and rank is told by its `supersede`, which must
   /// not call the registry: the newer one is the trainer that came back. Returns the stream's
   /// number.
+  ///
+  /// `ask` passes on what Ask is given; it must not call the registry either.
   uint64_t Open(const std::string& run, uint32_t rank, uint32_t world_size,
-                std::function<void()> supersede);
+                std::function<void()> supersede, std::function<void(const Cadence&)> ask = {});
+
+  /// Asks every live stream of the run for another cadence. Returns how many there are.
+  uint32_t Ask(const std::string& run, const Cadence& cadence);
 
   /// Replaces the figures of a stream; ignored if it was superseded.
   void Publish(uint64_t stream, uint64_t step, std::shared_ptr<const metrics::Figures> figures,
@@ -66,6 +82,7 @@ class RunRegistry {
     uint64_t stream = 0;
     RunSnapshot snapshot;
     std::function<void()> supersede;
+    std::function<void(const Cadence&)> ask;
     Clock::time_point ended;
   };
 

@@ -96,8 +96,9 @@ absl::Status RunSession::ReceiveRunSpec(const v1::RunSpec& spec,
   representations_.emplace(*declaration_, environment_.limits, environment_.admission,
                            environment_.probes);
   ticket_ = group_->Enter(*declaration_);
-  stream_ = environment_.runs->Open(declaration_->run, declaration_->rank, declaration_->world_size,
-                                    std::move(supersede_));
+  stream_ = environment_.runs->Open(
+      declaration_->run, declaration_->rank, declaration_->world_size, std::move(supersede_),
+      [deliver = deliver_](const Cadence& c) { deliver({CadenceResponse(c)}); });
   responses->push_back(RunAccepted(environment_.limits, declaration_->window_steps));
   for (const std::string& text : declaration_->notices) {
     responses->push_back(Notice({AnalysisNotice::Kind::kDropped, text}, std::nullopt));

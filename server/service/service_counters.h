@@ -17,6 +17,7 @@ enum class Rejection {
   kUnimplemented,
   kSuperseded,
   kDraining,
+  kNotFound,
   kCount
 };
 

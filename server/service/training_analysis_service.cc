@@ -273,6 +273,22 @@ grpc::ServerUnaryReactor* TrainingAnalysisService::DescribeMetrics(
   return reactor;
 }
 
+grpc::ServerUnaryReactor* TrainingAnalysisService::SetCadence(grpc::CallbackServerContext* context,
+                                                              const v1::SetCadenceRequest* request,
+                                                              v1::SetCadenceResponse* response) {
+  absl::StatusOr<Cadence> cadence = CheckCadence(request->cadence(), environment_.limits);
+  absl::Status status = cadence.status();
+  if (status.ok()) {
+    response->set_streams(environment_.runs->Ask(request->run(), *cadence));
+    if (response->streams() == 0) {
+      status = absl::NotFoundError("run: no stream of this run is open on this server");
+    }
+  }
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpc(status, environment_.counters));
+  return reactor;
+}
+
 bool TrainingAnalysisService::Enter(Drainable* stream) {
   const std::lock_guard lock(mutex_);
   if (draining_) return false;

@@ -27,7 +27,8 @@ class Drainable {
 using RawService = v1::TrainingAnalysisService::WithRawCallbackMethod_StreamRun<
     v1::TrainingAnalysisService::WithRawCallbackMethod_CompareRepresentations<
         v1::TrainingAnalysisService::WithCallbackMethod_DescribeMetrics<
-            v1::TrainingAnalysisService::Service>>>;
+            v1::TrainingAnalysisService::WithCallbackMethod_SetCadence<
+                v1::TrainingAnalysisService::Service>>>>;
 
 /// The gRPC face of the service.
 class TrainingAnalysisService final : public RawService {
@@ -42,6 +43,9 @@ class TrainingAnalysisService final : public RawService {
   grpc::ServerUnaryReactor* DescribeMetrics(grpc::CallbackServerContext* context,
                                             const v1::DescribeMetricsRequest* request,
                                             v1::DescribeMetricsResponse* response) override;
+  grpc::ServerUnaryReactor* SetCadence(grpc::CallbackServerContext* context,
+                                       const v1::SetCadenceRequest* request,
+                                       v1::SetCadenceResponse* response) override;
 
   /// Gives up steps that have waited this long for other ranks of their run. To be called now and
   /// then.

@@ -127,8 +127,8 @@ absl::Status CheckUsage(const Command& command, const Arguments& arguments, Oper
 }  // namespace
 
 int RunCommandLine(absl::Span<const std::string> arguments, Console console) {
-  const std::vector<Command> commands = {CompareCommand(), DescribeCommand(), ProbeCommand(),
-                                         SendCommand()};
+  const std::vector<Command> commands = {CadenceCommand(), CompareCommand(), DescribeCommand(),
+                                         ProbeCommand(), SendCommand()};
   const auto refuse = [&console](absl::string_view who, absl::string_view why) {
     console.err << who << ": " << why << "\nTry `" << who << " --help`.\n";
     return kExitUsage;

@@ -47,6 +47,7 @@ struct Command {
 };
 
 // The commands; each lives in the file of its name.
+Command CadenceCommand();
 Command CompareCommand();
 Command DescribeCommand();
 Command ProbeCommand();

@@ -126,6 +126,20 @@ absl::StatusOr<v1::DescribeMetricsResponse> Describe(std::shared_ptr<grpc::Chann
   return response;
 }
 
+absl::StatusOr<uint32_t> SetCadence(std::shared_ptr<grpc::Channel> channel, const std::string& run,
+                                    const v1::Cadence& cadence, absl::Duration timeout) {
+  const auto stub = v1::TrainingAnalysisService::NewStub(channel);
+  grpc::ClientContext context;
+  SetTimeout(timeout, context);
+  v1::SetCadenceRequest request;
+  request.set_run(run);
+  *request.mutable_cadence() = cadence;
+  v1::SetCadenceResponse response;
+  const grpc::Status status = stub->SetCadence(&context, request, &response);
+  if (!status.ok()) return FromGrpc(status);
+  return response.streams();
+}
+
 absl::Status CheckHealth(std::shared_ptr<grpc::Channel> channel, const std::string& service,
                          absl::Duration timeout) {
   // grpc.health.v1 messages are a string and an enum, each in field 1: on the wire the same as

@@ -164,6 +164,9 @@ class RunStream::Call {
       case v1::StreamRunResponse::kNotice:
         if (options_.on_notice) options_.on_notice(response.notice());
         return;
+      case v1::StreamRunResponse::kCadence:
+        if (options_.on_cadence) options_.on_cadence(response.cadence());
+        return;
       case v1::StreamRunResponse::kAcknowledgement: {
         absl::MutexLock lock(&mutex_);
         last_acknowledged_step_ = response.acknowledgement().step();

@@ -1,7 +1,7 @@
 """Thermograd's client: streams a training run to a server and returns its figures.
 
-`watch` and `symmetries` need PyTorch, `frame` pandas and `plot` matplotlib, which are imported when
-one of them is first used; the rest needs only NumPy and gRPC.
+`watch`, `symmetries` and `symmetry_residuals` need PyTorch, `frame` pandas and `plot` matplotlib, which
+are imported when one of them is first used; the rest needs only NumPy and gRPC.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ from thermograd.wire import (  # noqa: E402
 if TYPE_CHECKING:
     from thermograd.notebook import frame, plot
     from thermograd.probe import Probe
-    from thermograd.symmetry import symmetries
+    from thermograd.symmetry import Symmetries, symmetries
+    from thermograd.symmetry_residual import symmetry_residuals
     from thermograd.watcher import Watcher, unwatch, watch
 
 __all__ = [
@@ -76,6 +77,7 @@ __all__ = [
     "ScaleInvariance",
     "Shard",
     "Stats",
+    "Symmetries",
     "Watcher",
     "compare",
     "frame",
@@ -86,16 +88,19 @@ __all__ = [
     "run_spec",
     "similarity_options",
     "symmetries",
+    "symmetry_residuals",
     "unwatch",
     "watch",
 ]
 
 _LAZY = {
     "Probe": "thermograd.probe",
+    "Symmetries": "thermograd.symmetry",
     "Watcher": "thermograd.watcher",
     "frame": "thermograd.notebook",
     "plot": "thermograd.notebook",
     "symmetries": "thermograd.symmetry",
+    "symmetry_residuals": "thermograd.symmetry_residual",
     "unwatch": "thermograd.watcher",
     "watch": "thermograd.watcher",
 }

@@ -7,10 +7,9 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from thermograd import wire
-from thermograd.snapshot import Snapshot
 from thermograd.v1 import report_pb2, run_pb2, tensor_pb2
 from thermograd.v1 import training_analysis_service_pb2 as service
 
@@ -20,13 +19,31 @@ if TYPE_CHECKING:
 _log = logging.getLogger("thermograd")
 
 
+class TensorCopy(Protocol):
+    """The values that a framework's tensor had when it was captured."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the tensor."""
+
+    @property
+    def byte_size(self) -> int:
+        """Bytes of its elements."""
+
+    def elements(self) -> wire.Elements:
+        """The values, once they have arrived."""
+
+    def item(self) -> float:
+        """The only value, once it has arrived."""
+
+
 @dataclass
 class CapturedTensor:
     """One tensor of a step."""
 
     tensor_id: int
     kind: tensor_pb2.TensorKind
-    snapshot: Snapshot
+    snapshot: TensorCopy
     microbatch: int = 0
 
 
@@ -36,11 +53,11 @@ class CapturedStep:
 
     begin: run_pb2.StepBegin
     tensors: list[CapturedTensor]
-    losses: list[float | Snapshot] = field(default_factory=list)
+    losses: list[float | TensorCopy] = field(default_factory=list)
     #: Sums in place of tensors.
     sums: StepSums | None = None
     #: What the declared loss scale is still to be multiplied with.
-    loss_scale: float | Snapshot = 1.0
+    loss_scale: float | TensorCopy = 1.0
 
     @property
     def number(self) -> int:
@@ -90,8 +107,8 @@ class CapturedStep:
         yield service.StreamRunRequest(step_end=run_pb2.StepEnd(step=begin.step))
 
 
-def _number(value: float | Snapshot) -> float:
-    return value.item() if isinstance(value, Snapshot) else value
+def _number(value: float | TensorCopy) -> float:
+    return value if isinstance(value, (float, int)) else value.item()
 
 
 def _is_admitted(tensor: CapturedTensor, limits: report_pb2.StreamLimits) -> bool:

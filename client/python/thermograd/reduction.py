@@ -239,7 +239,7 @@ class Reducer:
     ) -> DeviceSums:
         if name in self._translated:
             products = [*products, (products[0][0],)]
-        return _sums(tensors, products, self._targets[name])
+        return product_sums(tensors, products, self._targets[name])
 
 
 # Of sums that no symmetry needs, over all elements.
@@ -484,7 +484,7 @@ def _total(*factors: torch.Tensor) -> torch.Tensor:
     return parts[0] if len(parts) == 1 else torch.stack(parts).sum()
 
 
-def _sums(
+def product_sums(
     tensors: Mapping[str, torch.Tensor], products: Sequence[Product], targets: Sequence[Target]
 ) -> DeviceSums:
     """The sums of each product over each target; of one tensor alone only vector by vector."""

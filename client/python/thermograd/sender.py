@@ -130,6 +130,7 @@ class Sender:
         self._failures = 0
         self._is_closing = False
         self._has_overflowed = False
+        self._is_redeclared = False
         self._call: grpc.Call | None = None
         self._noticed: set[report_pb2.NoticeKind] = set()
 
@@ -152,6 +153,16 @@ class Sender:
             self._waiting.append(step)
             self._add(queued_bytes=step.byte_size)
             self._make_room()
+            self._changed.notify_all()
+
+    def redeclare(self, spec: run_pb2.RunSpec) -> None:
+        """Goes on with another declaration, on a stream of its own, after the steps already sent.
+
+        The ids of its parameters and layers must be those of the old one.
+        """
+        with self._changed:
+            self._spec = spec
+            self._is_redeclared = True
             self._changed.notify_all()
 
     def flush(self, timeout: float) -> bool:
@@ -240,7 +251,11 @@ class Sender:
                     self._stats = replace(self._stats, last_error=reason)
                     if code not in _TRANSIENT:
                         self._stop(reason)
-                if self._is_closing or self._stats.stopped:
+                if self._stats.stopped:
+                    return
+                if self._is_redeclared:
+                    continue
+                if self._is_closing:
                     return
                 self._failures += 1
                 delay = min(
@@ -271,7 +286,9 @@ class Sender:
     def _stream_once(self) -> tuple[grpc.StatusCode, str]:
         session = _Session()
         spec = run_pb2.RunSpec()
-        spec.CopyFrom(self._spec)
+        with self._changed:
+            spec.CopyFrom(self._spec)
+            self._is_redeclared = False
         if (acknowledged := self.stats.last_acknowledged_step) is not None:
             spec.resume_after_step = acknowledged
         channel = self._connect()
@@ -319,9 +336,14 @@ class Sender:
                 self._transmitting = None
                 self._make_room()
                 self._changed.wait_for(
-                    lambda: session.is_over or self._waiting or self._is_closing
+                    lambda: (
+                        session.is_over
+                        or self._is_redeclared
+                        or self._waiting
+                        or self._is_closing
+                    )
                 )
-                if session.is_over or not self._waiting:
+                if session.is_over or self._is_redeclared or not self._waiting:
                     return
                 step = self._waiting.popleft()
                 # Before its messages, because its acknowledgement may overtake their completion.

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from thermograd import wire
-from thermograd.capture import CapturedStep, CapturedTensor
+from thermograd.capture import CapturedStep, CapturedTensor, TensorCopy
 from thermograd.declaration import Layer, Symmetry, parameters_of, run_spec
 from thermograd.optimizer import (
     describe,
@@ -35,6 +35,7 @@ from thermograd.sender import Sender, Stats
 from thermograd.similarity import similarity_options
 from thermograd.snapshot import Snapshot
 from thermograd.symmetry import symmetries as find_symmetries
+from thermograd.symmetry_residual import ResidualCheck, is_autocast, tolerance
 from thermograd.v1 import report_pb2, representation_pb2, run_pb2
 
 _log = logging.getLogger("thermograd")
@@ -103,7 +104,7 @@ def watch(
     microbatch; a step ends when `optimizer` makes its update, and the weights are those before it.
 
     Args:
-        model: the model; of DistributedDataParallel, the model inside.
+        model: the model; of DistributedDataParallel or torch.compile, the model inside.
         optimizer: its optimiser, whose parameter groups, if it has several, are those of the
             figures. None: call `Watcher.step` before each update instead.
         run: name of the run, unique among live runs.
@@ -124,7 +125,8 @@ def watch(
         project_width: activations of more features are multiplied by a random matrix of so many
             columns before they are sent; None: none are.
         probes: inputs on which the model is looked at while it trains.
-        symmetries: those to measure; "auto": those that `thermograd.symmetries` finds.
+        symmetries: those to measure; "auto": those that `thermograd.symmetries` finds and the
+            gradients of the first steps confirm.
         similarities: those of representations to compute, by names as `compare` takes them, or with
             their free parameters as `similarity_options` makes them; none: the server's choice.
         microbatch_size: samples of a microbatch; None: the first dimension of the model's input.
@@ -184,7 +186,13 @@ def unwatch(model: nn.Module) -> None:
 def _unwrapped(model: nn.Module) -> nn.Module:
     """The model itself: its names are the same on one trainer and on many, and a probe's forward
     pass does not wait for the other trainers."""
-    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+    while True:
+        if isinstance(model, nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif isinstance(compiled := getattr(model, "_orig_mod", None), nn.Module):
+            model = compiled
+        else:
+            return model
 
 
 def _logs(log: str | Iterable[str], optimizer: torch.optim.Optimizer | None) -> set[str]:
@@ -275,11 +283,11 @@ class Watcher:
         self._parameter_ids = {
             name: number for number, name in enumerate(self._parameters, start=1)
         }
+        self._finds_symmetries = isinstance(symmetries, str)
         if isinstance(symmetries, str):
             # Charges and their drift need weights and gradients.
             needed = logs >= {"gradients", "parameters"}
-            symmetries = find_symmetries(model) if needed else ()
-            symmetries = [s for s in symmetries if parameters_of(s) <= set(self._parameters)]
+            symmetries = find_symmetries(model).measurable(self._parameters) if needed else ()
         self._symmetries = list(symmetries)
         for symmetry in self._symmetries:
             if unknown := parameters_of(symmetry) - set(self._parameters):
@@ -301,6 +309,9 @@ class Watcher:
         self._groups: dict[str, str] = {}
         self._latest_report: report_pb2.StepReport | None = None
         self._warned: set[str] = set()
+        self._spec = run_pb2.RunSpec()
+        self._residual_check: ResidualCheck | None = None
+        self._has_autocast = False
         if (
             optimizer is not None
             and "preconditioner" in self._logs
@@ -346,6 +357,21 @@ class Watcher:
         several losses of one step the mean is taken.
         """
         self._guard(self._log_loss, loss)
+
+    def begin_microbatch(self, inputs: Any) -> None:
+        """Says that a microbatch's forward pass begins, for loops that may not call the model.
+
+        Such as Lightning's, which calls `training_step`. Of `inputs` the first dimension of the
+        first tensor counts. A call of the model that follows belongs to this microbatch.
+        """
+        self._guard(self._announce, inputs)
+
+    def discard(self) -> None:
+        """Forgets the backward passes since the last update, as `optimizer.zero_grad()` does.
+
+        For loops that leave an update out and then zero the gradients by `model.zero_grad()`.
+        """
+        self._guard(self._discard)
 
     def step(self, *, learning_rate: float = 0.0, weight_decay: float = 0.0) -> None:
         """Ends the step, just before its update; for training without a torch optimiser."""
@@ -511,10 +537,12 @@ class Watcher:
             self._projection.begin_step()
         # For each forward pass, the outputs of the layers.
         self._activations: list[dict[str, Snapshot]] = []
-        self._losses: list[float | Snapshot] = []
+        self._losses: list[float | TensorCopy] = []
         self._batch_size: int | None = None
         # Whether a forward pass waits for its backward pass.
         self._has_new_forward = False
+        # Whether `begin_microbatch` has spoken of the forward pass that comes.
+        self._is_announced = False
 
     def _discard(self) -> None:
         """Forgets the backward passes so far: zeroed before an update, they had no effect.
@@ -537,8 +565,19 @@ class Watcher:
     def _on_forward(self, inputs: _Args, keywords: _Keywords | None) -> None:
         if self._probing is not None or not (self._model.training and torch.is_grad_enabled()):
             return
+        if self._is_announced:
+            self._is_announced = False
+            return
+        self._begin_forward(inputs, keywords)
+
+    def _announce(self, inputs: Any) -> None:
+        self._begin_forward((inputs,), None)
+        self._is_announced = True
+
+    def _begin_forward(self, inputs: _Args, keywords: _Keywords | None) -> None:
         self._begin_training()
         self._has_new_forward = True
+        self._has_autocast |= is_autocast()
         self._activations.append({})
         if self._batch_size is None:
             self._batch_size = batch_size((inputs, keywords or {}))
@@ -899,6 +938,11 @@ class Watcher:
             gradient_scope="local",
         )
         self._layer_ids = {layer.name: layer.id for layer in spec.layers}
+        self._spec = spec
+        if self._finds_symmetries:
+            dtypes = {parameter.dtype for parameter in self._parameters.values()}
+            largest = tolerance(dtypes, has_autocast=self._has_autocast)
+            self._residual_check = ResidualCheck(self._symmetries, largest)
         self._sender = Sender(self._connect, spec, self._queue_bytes, self._on_report)
 
     def _log_loss(self, loss: float | torch.Tensor) -> None:
@@ -919,8 +963,31 @@ class Watcher:
 
     def _on_report(self, report: report_pb2.StepReport) -> None:
         self._latest_report = report
+        if self._residual_check is not None:
+            self._withdraw(self._residual_check.withdrawn(report))
         if self._user_on_report is not None:
             self._user_on_report(report)
+
+    def _withdraw(self, residuals: dict[str, float]) -> None:
+        """Goes on without the symmetries that were found but do not hold."""
+        # Trainers of one run must declare the same: they go on, and have been told.
+        is_withdrawn = self._spec.world_size <= 1
+        for name, residual in residuals.items():
+            _log.warning(
+                "symmetry %s does not hold%s: its residual is %.2g",
+                name,
+                " and is withdrawn" if is_withdrawn else "",
+                residual,
+            )
+        if not residuals or not is_withdrawn or self._sender is None:
+            return
+        if self._reducer is not None:
+            for name in residuals:
+                self._reducer.leave_out(name)
+        kept = [s for s in self._spec.symmetries if s.name not in residuals]
+        del self._spec.symmetries[:]
+        self._spec.symmetries.extend(kept)
+        self._sender.redeclare(self._spec)
 
 
 class _Hook:
@@ -931,13 +998,22 @@ class _Hook:
     """
 
     def __init__(self, function: Callable[..., None]) -> None:
-        self._function = function
+        self._function = _outside_of_compiled_graphs(function)
 
     def __call__(self, *args: Any) -> None:
         self._function(*args)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return getattr, (contextlib.nullcontext(), "__exit__")
+
+
+def _outside_of_compiled_graphs(function: Callable[..., None]) -> Callable[..., None]:
+    """The function, which torch.compile does not look into but calls between two graphs."""
+    compiler = getattr(torch, "compiler", None)
+    if compiler is None:  # PyTorch 1
+        return function
+    outside: Callable[..., None] = compiler.disable(function)
+    return outside
 
 
 def _select_parameters(

@@ -35,6 +35,12 @@ class FakeServer::Service final : public v1::TrainingAnalysisService::Service {
     return handlers_.describe(*response);
   }
 
+  grpc::Status SetCadence(grpc::ServerContext*, const v1::SetCadenceRequest* request,
+                          v1::SetCadenceResponse* response) override {
+    if (!handlers_.set_cadence) return {grpc::StatusCode::UNIMPLEMENTED, "SetCadence"};
+    return handlers_.set_cadence(*request, *response);
+  }
+
  private:
   const FakeHandlers handlers_;
 };

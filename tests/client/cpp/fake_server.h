@@ -22,6 +22,8 @@ struct FakeHandlers {
                              v1::CompareRepresentationsResponse&)>
       compare = nullptr;
   std::function<grpc::Status(v1::DescribeMetricsResponse&)> describe = nullptr;
+  std::function<grpc::Status(const v1::SetCadenceRequest&, v1::SetCadenceResponse&)> set_cadence =
+      nullptr;
 };
 
 // A server in this process, with gRPC's own health service, on a free port of the loopback.

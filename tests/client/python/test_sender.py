@@ -142,6 +142,28 @@ def test_a_new_connection_resumes_after_the_acknowledged_step(recorder):
     assert_accounts(sender.stats)
 
 
+def test_another_declaration_takes_a_stream_of_its_own_and_costs_no_step(recorder):
+    with Running(recorder.address) as sender:
+        for number in range(3):
+            sender.put(step(number))
+        assert sender.flush(60)
+        spec = thermograd.run_spec("r", parameters={"w": (STEP_BYTES // 4,)}, window_steps=7)
+        # Steps that wait are sent even where the run ends before.
+        recorder.acknowledges.clear()
+        sender.put(step(3))
+        assert eventually(lambda: len(recorder.steps) == 4)
+        sender.redeclare(spec)
+        sender.put(step(4))
+        recorder.acknowledges.set()
+        assert sender.close(60)
+    assert [x.begin.step for x in recorder.steps] == list(range(5))
+    assert [x.reporting.window_steps for x in recorder.specs] == [0, 7]
+    assert recorder.specs[1].resume_after_step == 3
+    stats = sender.stats
+    assert_accounts(stats)
+    assert stats.sent_steps == 5 and stats.last_error is None
+
+
 def test_a_stopped_server_blocks_nobody_and_overflow_drops_whole_steps():
     with Server() as server, Running(server.grpc_address, queue_bytes=4 * STEP_BYTES) as sender:
         sender.put(step(0))

@@ -2,6 +2,7 @@
 #define THERMOGRAD_CLIENT_QUERIES_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -44,6 +45,12 @@ absl::StatusOr<v1::CompareRepresentationsResponse> Compare(std::shared_ptr<grpc:
 /// The catalogue of every metric that the server knows.
 absl::StatusOr<v1::DescribeMetricsResponse> Describe(std::shared_ptr<grpc::Channel> channel,
                                                      absl::Duration timeout = absl::Seconds(10));
+
+/// Asks the clients of a live run to change what they stream. Returns how many of its streams were
+/// asked; NOT_FOUND: none is open on this server.
+absl::StatusOr<uint32_t> SetCadence(std::shared_ptr<grpc::Channel> channel, const std::string& run,
+                                    const v1::Cadence& cadence,
+                                    absl::Duration timeout = absl::Seconds(10));
 
 /// OK if the server says that it serves (grpc.health.v1), UNAVAILABLE if it says that it does not,
 /// and the call's own error otherwise. `service` empty: the server as a whole.

@@ -43,6 +43,8 @@ struct RunStreamOptions {
   std::function<void(const v1::StepReport&)> on_report;
   /// Called for every notice, likewise. Absent: notices are ignored.
   std::function<void(const v1::Notice&)> on_notice;
+  /// Called when somebody asks for another cadence, likewise. Absent: it is not followed.
+  std::function<void(const v1::Cadence&)> on_cadence;
   /// Reports kept for NextReport; beyond it the oldest is dropped, so that a trainer that never
   /// asks neither grows nor stalls.
   size_t max_queued_reports = 256;
