@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Generates the Python stubs of the Thermograd contract: generate_stubs.py OUT_DIR.
 
-The stubs become the package OUT_DIR/thermograd/v1. With OUT_DIR and this file's folder both on
+The stubs become the package OUT_DIR/thermograd/v1, and the reference page of the metrics lies with
+them. With OUT_DIR and this file's folder both on
 PYTHONPATH, in either order, `import thermograd` finds them.
 """
 
@@ -12,6 +13,7 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
+PAGE = "REFERENCE.md"
 
 
 def proto_root() -> pathlib.Path:
@@ -20,6 +22,14 @@ def proto_root() -> pathlib.Path:
         if (root / "thermograd/v1").is_dir():
             return root
     raise FileNotFoundError("the contract, proto/thermograd/v1, is not beside this package")
+
+
+def reference_page() -> pathlib.Path:
+    """The page that describes every metric: the repository's, or the source package's copy."""
+    for page in (HERE.parents[1] / "server/metrics" / PAGE, HERE / PAGE):
+        if page.is_file():
+            return page
+    raise FileNotFoundError(f"the reference page, {PAGE}, is not beside this package")
 
 
 def _compiler() -> list[str]:
@@ -32,7 +42,7 @@ def _compiler() -> list[str]:
 
 
 def generate(out_dir: pathlib.Path) -> None:
-    """Writes the stubs and their type declarations under `out_dir`."""
+    """Writes the stubs, their type declarations and the reference page under `out_dir`."""
     out_dir.mkdir(parents=True, exist_ok=True)
     root = proto_root()
     protos = sorted(str(path) for path in (root / "thermograd/v1").glob("*.proto"))
@@ -49,6 +59,7 @@ def generate(out_dir: pathlib.Path) -> None:
     )
     # Without it setuptools and type checkers would not see a package.
     (out_dir / "thermograd/v1/__init__.py").touch()
+    shutil.copy(reference_page(), out_dir / "thermograd/v1" / PAGE)
 
 
 if __name__ == "__main__":

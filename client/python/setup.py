@@ -35,11 +35,12 @@ class BuildWithStubs(build_py):
 
 
 class SdistWithContract(sdist):
-    """Takes the contract along, which lies outside the package's folder."""
+    """Takes the contract and its page along, which lie outside the package's folder."""
 
     def make_release_tree(self, base_dir, files):
         super().make_release_tree(base_dir, files)
         shutil.copy(HERE / "generate_stubs.py", base_dir)
+        shutil.copy(generate_stubs.reference_page(), base_dir)
         shutil.copytree(generate_stubs.proto_root(), pathlib.Path(base_dir) / "proto")
 
 

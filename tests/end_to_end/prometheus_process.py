@@ -20,6 +20,7 @@ class Prometheus:
         self._folder = tempfile.TemporaryDirectory(prefix="thermograd-prometheus-")
         folder = pathlib.Path(self._folder.name)
         self._address = free_address()
+        self.url = f"http://{self._address}"
         (folder / "prometheus.yml").write_text(
             "scrape_configs:\n"
             "  - job_name: thermograd\n"
@@ -68,7 +69,7 @@ class Prometheus:
         }
 
     def _get(self, path):
-        with urllib.request.urlopen(f"http://{self._address}{path}", timeout=TIMEOUT_SECONDS) as page:
+        with urllib.request.urlopen(self.url + path, timeout=TIMEOUT_SECONDS) as page:
             return page.read()
 
     def _is_ready(self):

@@ -17,7 +17,7 @@ SYMMETRY = "layer:0->2"
 class Trainer:
     """One network and its watcher. The hidden layer starts out of balance, so its charge moves."""
 
-    def __init__(self, address, run, seed):
+    def __init__(self, address, run, seed, on_report=None):
         digits = load_digits()
         self._inputs = torch.tensor(digits.data / 16, dtype=torch.float32)
         self._labels = torch.tensor(digits.target)
@@ -35,6 +35,7 @@ class Trainer:
             address=address,
             accumulation="mean",
             window_steps=32,
+            on_report=on_report,
             probes=[
                 thermograd.Probe(
                     "digits", self._inputs[:PROBE_SAMPLES], ids=range(PROBE_SAMPLES), every=2

@@ -1,6 +1,7 @@
 #include "cli/command.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "absl/flags/commandlineflag.h"
@@ -10,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "cli/python_command.h"
 
 // Abseil's own flag parser knows no commands, takes every flag for every command and exits with 1
 // for a mistake as well as for --help. So the arguments are read here, and only the flags
@@ -80,9 +82,14 @@ void PrintOverview(absl::Span<const Command> commands, std::ostream& out) {
   out << "Usage: thermograd COMMAND [FLAG]... [OPERAND]...\n\n"
          "Talks to a Thermograd server, which analyses the training of neural networks.\n\n"
          "Commands:\n";
-  for (const Command& command : commands) {
-    out << "  " << command.name << std::string(10 - std::min<size_t>(command.name.size(), 9), ' ')
-        << command.summary << "\n";
+  std::map<absl::string_view, absl::string_view> summaries;
+  for (const Command& command : commands) summaries.emplace(command.name, command.summary);
+  for (const PythonCommand& command : PythonCommands()) {
+    summaries.emplace(command.name, command.summary);
+  }
+  for (const auto& [name, summary] : summaries) {
+    out << "  " << name << std::string(10 - std::min<size_t>(name.size(), 9), ' ') << summary
+        << "\n";
   }
   out << "\n`thermograd COMMAND --help` tells more about a command.\n" << kExitCodes;
 }
@@ -126,6 +133,8 @@ int RunCommandLine(absl::Span<const std::string> arguments, Console console) {
     console.err << who << ": " << why << "\nTry `" << who << " --help`.\n";
     return kExitUsage;
   };
+  // Their flags are Python's.
+  if (IsPythonCommand(arguments)) return BecomePythonCommand(arguments, console);
   const absl::StatusOr<Arguments> parsed = Parse(arguments);
   if (!parsed.ok()) return refuse("thermograd", parsed.status().message());
   if (parsed->operands.empty()) {

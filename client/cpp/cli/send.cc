@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -194,8 +196,34 @@ absl::Status SendSums(bool with_weight_norms, client::StepReducer& reducer,
   return absl::OkStatus();
 }
 
+// Counts the steps on a terminal's standard error, where the reports go elsewhere and so show no
+// progress themselves.
+class Progress {
+ public:
+  Progress(size_t steps, std::ostream& out)
+      : steps_(steps),
+        is_shown_(isatty(STDERR_FILENO) == 1 && isatty(STDOUT_FILENO) == 0),
+        out_(out) {}
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+  // Leaves the line empty, for what is said next.
+  ~Progress() {
+    if (is_shown_) out_ << "\r\033[K" << std::flush;
+  }
+
+  void Show(size_t step) {
+    if (is_shown_) out_ << "\r\033[Kstep " << step << " of " << steps_ << std::flush;
+  }
+
+ private:
+  const size_t steps_;
+  const bool is_shown_;
+  std::ostream& out_;
+};
+
 absl::Status SendSteps(Operands files, v1::TensorKind kind, const Declarations& declarations,
-                       client::StepReducer* reducer, client::RunStream& stream) {
+                       client::StepReducer* reducer, client::RunStream& stream,
+                       Progress& progress) {
   constexpr uint32_t kWeightsEverySteps = 100;
   const uint32_t declared = declarations.spec().reporting().spectrum_every_steps();
   const uint32_t weights_every = declared == 0 ? kWeightsEverySteps : declared;
@@ -213,6 +241,7 @@ absl::Status SendSteps(Operands files, v1::TensorKind kind, const Declarations& 
   for (size_t index = 0; index < files.size() / microbatches; ++index) {
     const uint64_t step = absl::GetFlag(FLAGS_first_step) + index;
     const bool sends_weights = !reduces || index % weights_every == 0;
+    progress.Show(index + 1);
     begin.set_step(step);
     absl::Status status = stream.BeginStep(begin);
     if (status.ok() && reducer != nullptr) status = reducer->BeginStep(begin);
@@ -314,7 +343,8 @@ absl::Status Run(Operands files, Console& console) {
   absl::StatusOr<std::unique_ptr<client::RunStream>> stream =
       client::RunStream::Open(*std::move(channel), declarations.spec(), std::move(options));
   if (!stream.ok()) return stream.status();
-  if (absl::Status status = SendSteps(files, kind, declarations, reducer.get(), **stream);
+  Progress progress(files.size() / absl::GetFlag(FLAGS_microbatches), console.err);
+  if (absl::Status status = SendSteps(files, kind, declarations, reducer.get(), **stream, progress);
       !status.ok()) {
     return status;
   }

@@ -1,7 +1,7 @@
 """Thermograd's client: streams a training run to a server and returns its figures.
 
-`watch`, `symmetries` and `symmetry_residuals` need PyTorch, which is imported when one of them is
-first used; the rest needs only NumPy and gRPC.
+`watch`, `symmetries` and `symmetry_residuals` need PyTorch, `frame` pandas and `plot` matplotlib, which
+are imported when one of them is first used; the rest needs only NumPy and gRPC.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 # The stubs of the contract are generated, so they may lie under another entry of the path.
 __path__ = pkgutil.extend_path(__path__, __name__)
 
+from thermograd.adapters import log_to  # noqa: E402
 from thermograd.comparison import compare  # noqa: E402
 from thermograd.declaration import (  # noqa: E402
     DoubleRotation,
@@ -28,6 +29,7 @@ from thermograd.declaration import (  # noqa: E402
     Shard,
     run_spec,
 )
+from thermograd.recording import Recording  # noqa: E402
 from thermograd.report import metric_key, report_values  # noqa: E402
 from thermograd.sender import Stats  # noqa: E402
 from thermograd.similarity import SIMILARITIES, similarity_options  # noqa: E402
@@ -44,6 +46,7 @@ from thermograd.wire import (  # noqa: E402
 )
 
 if TYPE_CHECKING:
+    from thermograd.notebook import frame, plot
     from thermograd.probe import Probe
     from thermograd.symmetry import Symmetries, symmetries
     from thermograd.symmetry_residual import symmetry_residuals
@@ -69,6 +72,7 @@ __all__ = [
     "Probe",
     "ProbeSet",
     "QueryKeyRotation",
+    "Recording",
     "RunStream",
     "ScaleInvariance",
     "Shard",
@@ -76,7 +80,10 @@ __all__ = [
     "Symmetries",
     "Watcher",
     "compare",
+    "frame",
+    "log_to",
     "metric_key",
+    "plot",
     "report_values",
     "run_spec",
     "similarity_options",
@@ -86,10 +93,12 @@ __all__ = [
     "watch",
 ]
 
-_NEEDING_TORCH = {
+_LAZY = {
     "Probe": "thermograd.probe",
     "Symmetries": "thermograd.symmetry",
     "Watcher": "thermograd.watcher",
+    "frame": "thermograd.notebook",
+    "plot": "thermograd.notebook",
     "symmetries": "thermograd.symmetry",
     "symmetry_residuals": "thermograd.symmetry_residual",
     "unwatch": "thermograd.watcher",
@@ -98,6 +107,6 @@ _NEEDING_TORCH = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _NEEDING_TORCH:
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_NEEDING_TORCH[name]), name)
+    return getattr(importlib.import_module(_LAZY[name]), name)

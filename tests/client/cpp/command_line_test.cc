@@ -1,4 +1,5 @@
 #include <cstdint>
+#include <cstdlib>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -70,11 +71,21 @@ std::string WriteSafetensors(const std::string& name) {
   return Write(name, absl::StrCat(file, header, "AAAABBBBBBBBCCCCCCCC"));
 }
 
+TEST(CommandLine, SaysThatPythonIsMissing) {
+  // Where there is an interpreter the process becomes it: tests/client/python/test_seeing.py.
+  setenv("THERMOGRAD_PYTHON", "/nowhere/python", 1);
+  const Outcome outcome = Execute({"watch", "--once"});
+  unsetenv("THERMOGRAD_PYTHON");
+  EXPECT_EQ(outcome.exit_code, kExitFailure);
+  EXPECT_EQ(outcome.err,
+            "thermograd watch: cannot start /nowhere/python: No such file or directory\n");
+}
+
 TEST(CommandLine, ExplainsItself) {
   const Outcome overview = Execute({"--help"});
   EXPECT_EQ(overview.exit_code, kExitSuccess);
   EXPECT_THAT(overview.out, AllOf(HasSubstr("compare"), HasSubstr("describe"), HasSubstr("probe"),
-                                  HasSubstr("send")));
+                                  HasSubstr("report"), HasSubstr("send"), HasSubstr("watch")));
   for (const char* const command : {"compare", "describe", "probe", "send"}) {
     const Outcome help = Execute({command, "--help"});
     EXPECT_EQ(help.exit_code, kExitSuccess);

@@ -7,7 +7,9 @@ from system_support import ROOT
 README = ROOT / "client/python/README.md"
 
 
-def test_every_block_runs(server, capsys):
+def test_every_block_runs(server, capsys, monkeypatch, tmp_path):
+    # Where its files go.
+    monkeypatch.chdir(tmp_path)
     text = README.read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == text.count("```python") >= 8

@@ -37,7 +37,8 @@ def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     # A copy, because setuptools builds inside the source folder.
     source = folder / "source"
-    run("cp", "-r", ROOT / "client", ROOT / "proto", f"{source}/", cwd=_made(source))
+    run("cp", "-r", "--parents", "client", "proto", "server/metrics/REFERENCE.md",
+        f"{_made(source)}/", cwd=ROOT)  # fmt: skip
     run(
         sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "--no-index",
         "--wheel-dir", folder, source / "client/python", cwd=folder,
@@ -58,6 +59,7 @@ def test_wheel_holds_the_modules_the_stubs_and_the_marker_of_types(wheel):
     modules = {f"thermograd/{path.name}" for path in sources}
     stubs = {f"thermograd/v1/{path.stem}_pb2.py" for path in contract}
     assert stubs and modules | stubs | {"thermograd/py.typed", "thermograd/v1/__init__.py"} <= names
+    assert "thermograd/v1/REFERENCE.md" in names
     assert all(name.startswith("thermograd") for name in names)
 
 
