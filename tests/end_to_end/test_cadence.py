@@ -52,7 +52,7 @@ def test_the_command_line_asks(server, tmp_path):
         stream.open(small_run.declaration("by hand"))
         done = subprocess.run(
             [
-                COMMAND_LINE, "cadence", "by hand", f"--address={server.address}",
+                COMMAND_LINE, "cadence", "by hand", f"--address={server.grpc_address}",
                 f"--file={file}", "--every=7", "--layers=a,b",
             ],
             capture_output=True, text=True, check=True,
