@@ -47,6 +47,7 @@ absl::Status ComparisonSession::ReceiveOptions(const v1::SimilarityOptions& opti
   if (!checked.ok()) return checked.status();
   options_ = *std::move(checked);
   has_options_ = true;
+  has_choice_ = options.similarities_size() > 0;
   return absl::OkStatus();
 }
 
@@ -91,9 +92,11 @@ absl::Status ComparisonSession::Start() {
   const uint64_t p = sides_[0]->header.features();
   const uint64_t q = sides_[1]->header.features();
   uint64_t bytes = 0;
-  if (n > limits_.max_samples) {
+  const bool is_beyond = n > limits_.max_samples;
+  const bool sums_only = is_beyond || metrics::PrefersMoments(n, p, q, options_);
+  if (sums_only) {
     // Beyond this width the squares alone exceed the limit, or 64 bits.
-    if (std::max(p, q) > (uint64_t{1} << 24)) {
+    if (is_beyond && std::max(p, q) > (uint64_t{1} << 24)) {
       return absl::ResourceExhaustedError(absl::StrCat(
           "header.features: ", std::max(p, q), " of more than max_samples = ", limits_.max_samples,
           " samples; their moments exceed max_stream_bytes = ", limits_.max_stream_bytes));
@@ -112,11 +115,16 @@ absl::Status ComparisonSession::Start() {
   if (!memory_.Take(bytes)) {
     return absl::ResourceExhaustedError("header: the server's memory budget is used up");
   }
-  if (n > limits_.max_samples) moments_.emplace(p, q);
+  if (sums_only) moments_.emplace(p, q);
   return absl::OkStatus();
 }
 
 uint64_t ComparisonSession::PendingBytes() const {
+  const uint64_t n = sides_[0]->header.samples();
+  // The chunks of so few need not alternate.
+  if (n <= limits_.max_samples) {
+    return n * (sides_[0]->header.features() + sides_[1]->header.features()) * sizeof(double);
+  }
   // Several chunks of the largest size, widened to fp64, and a row of each side.
   constexpr uint64_t kChunks = 4;
   const uint64_t row = sides_[0]->header.features() + sides_[1]->header.features();
@@ -198,19 +206,14 @@ absl::StatusOr<v1::CompareRepresentationsResponse> ComparisonSession::Finish() {
                                          SimilarityScope::kLayers, {}, &figures);
   } else if (moments_) {
     metrics::AppendSimilarities(*moments_, options_, SimilarityScope::kLayers, {}, &figures);
-  } else if (metrics::PrefersMoments(n, x.header.features(), y.header.features(), options_)) {
-    const size_t p = x.header.features();
-    const size_t q = y.header.features();
-    statistics::CrossMoments moments(p, q);
-    moments.Add(statistics::StandardisedColumns(x.values, n, p),
-                statistics::StandardisedColumns(y.values, n, q), n);
-    metrics::AppendSimilarities(moments, options_, SimilarityScope::kLayers, {}, &figures);
   } else {
     metrics::AppendSimilarities(metrics::Prepare(x.values, n, x.header.features(), options_),
                                 metrics::Prepare(y.values, n, y.header.features(), options_),
                                 options_, SimilarityScope::kLayers, {}, &figures);
   }
   for (const auto& [name, side] : {std::pair{"x", &x}, std::pair{"y", &y}}) {
+    // Nobody asked for more than the similarities.
+    if (has_choice_) break;
     const std::vector<metrics::Label> labels = {{"layer", name}};
     if (!side->finite) {
       metrics::AppendUndefinedCollapseFigures(Undefined::kNonFiniteInput, labels, &figures);

@@ -56,9 +56,10 @@ class ComparisonSession {
   const Limits limits_;
   Reservation memory_;
   bool has_options_ = false;
+  bool has_choice_ = false;  // of similarities
   metrics::SimilarityOptions options_;
   std::array<std::optional<Side>, 2> sides_;
-  std::optional<statistics::CrossMoments> moments_;  // beyond max_samples
+  std::optional<statistics::CrossMoments> moments_;  // where sums over samples are all that is kept
 };
 
 }  // namespace thermograd::service
