@@ -22,10 +22,12 @@ def read_cadence(source: str | os.PathLike[str] | run_pb2.Cadence | None) -> run
         return source
     with open(source, encoding="utf-8") as file:
         text = file.read()
+    cadence = run_pb2.Cadence()
     try:
-        return json_format.Parse(text, run_pb2.Cadence())
+        json_format.Parse(text, cadence)
     except json_format.ParseError as error:
         raise ValueError(f"cadence: {os.fspath(source)}: {error}") from None
+    return cadence
 
 
 def changed_cadence(cadence: run_pb2.Cadence, request: run_pb2.Cadence) -> run_pb2.Cadence:

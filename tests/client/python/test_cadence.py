@@ -1,20 +1,22 @@
 """Which steps and tensors are streamed: by a file, and as the server asks while the job runs."""
 
+import json
 import logging
 import os
+import pathlib
 import re
 import subprocess
+import sys
 
 import pytest
 import thermograd
+import thermograd.v1
 import torch
 from torch import nn
 
 from recording_server import ACTIVATION, GRADIENT
-from system_support import eventually, service, service_grpc
+from system_support import COMMAND_LINE, ROOT, eventually, service, service_grpc
 from thermograd.v1 import run_pb2
-
-COMMAND_LINE = os.environ.get("THERMOGRAD_COMMAND_LINE")
 
 
 def model_of():
@@ -31,9 +33,7 @@ class Training:
         self.step = 0
 
     def watch(self, address, run="r", **options):
-        return thermograd.watch(
-            self.model, self.optimizer, run=run, address=address, **options
-        )
+        return thermograd.watch(self.model, self.optimizer, run=run, address=address, **options)
 
     def run(self, steps, watcher=None):
         for _ in range(steps):
@@ -134,6 +134,21 @@ def test_another_selection_is_another_declaration_with_the_same_ids(recorder, mo
             of_parameters, of_symmetries = step.sums()
             assert set(of_parameters) == declared
             assert set(of_symmetries) <= {s.name for s in spec.symmetries}
+
+
+@pytest.mark.parametrize("mode", ["tensors", "statistics"])
+def test_a_given_symmetry_is_measured_while_its_parameters_are_watched(recorder, mode):
+    recorder.cadences = {1: run_pb2.Cadence(exclude="2.weight"), 4: run_pb2.Cadence(exclude="")}
+    given = [
+        thermograd.NeuronRescaling("first", "0.weight", "2.weight", "0.bias"),
+        thermograd.LogitTranslation("second", "4.weight", "4.bias"),
+    ]
+    training = Training()
+    with training.watch(recorder.address, mode=mode, symmetries=given) as watcher:
+        training.run(8, watcher)
+    assert_nothing_lost(watcher, recorder)
+    declared = [[s.name for s in spec.symmetries] for spec in recorder.specs]
+    assert declared == [["first", "second"], ["second"], ["first", "second"]]
 
 
 def test_layers_are_changed_and_keep_their_ids(recorder):
@@ -283,12 +298,12 @@ def test_a_wrong_file_is_an_error_of_the_caller(tmp_path, text, message):
     assert all(not p._backward_hooks for p in model.parameters())
 
 
-def ask(server, run, *flags):
+def ask(server, run, *flags, streams="1 stream"):
     done = subprocess.run(
         [COMMAND_LINE, "cadence", run, f"--address={server.grpc_address}", *flags],
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
-    assert (done.returncode, done.stdout) == (0, "asked 1 stream\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, f"asked {streams}\n"), done.stderr
 
 
 def test_the_command_line_changes_a_run_that_trains(server):
@@ -331,6 +346,63 @@ def test_the_command_line_changes_a_run_that_trains(server):
     assert stats.dropped_steps == stats.hook_errors == 0 and stats.last_error is None
     for expected, found in zip(alone.model.parameters(), training.model.parameters(), strict=True):
         assert torch.equal(expected, found)
+
+
+TRAINER = """
+import json, sys, time
+import thermograd, torch
+from torch import nn
+
+rank, rendezvous, address = json.loads(sys.argv[1])
+torch.set_num_threads(1)
+torch.distributed.init_process_group(
+    "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2
+)
+torch.manual_seed(0)
+model = nn.parallel.DistributedDataParallel(nn.Linear(4, 3))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+reported = []
+with thermograd.watch(
+    model, optimizer, run="ranks", address=address,
+    on_report=lambda report: reported.append(report.step),
+) as watcher:
+    for step in range(30):
+        optimizer.zero_grad()
+        model(torch.randn(5, 4)).square().mean().backward()
+        optimizer.step()
+        if step == 4:
+            assert watcher.flush(60)
+            print("ready", flush=True)
+            while not watcher._requests:
+                time.sleep(0.01)
+    assert watcher.flush(60)
+    stats = watcher.stats
+    assert stats.acknowledged_steps == stats.captured_steps and stats.hook_errors == 0
+    assert stats.reconnects == 0 and stats.last_error is None, stats
+print(json.dumps(reported))
+"""
+
+
+def test_trainers_of_one_run_follow_the_command_line_together(server, tmp_path):
+    packages = pathlib.Path(thermograd.v1.__file__).resolve().parents[2]
+    trainers = [
+        subprocess.Popen(
+            [sys.executable, "-c", TRAINER,
+             json.dumps([rank, str(tmp_path / "rendezvous"), server.grpc_address])],
+            stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": f"{packages}:{ROOT / 'client/python'}"},
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    try:
+        assert [trainer.stdout.readline() for trainer in trainers] == ["ready\n"] * 2
+        ask(server, "ranks", "--every=4", "--exclude=bias", streams="2 streams")
+        answers = [trainer.communicate(timeout=120)[0] for trainer in trainers]
+    finally:
+        for trainer in trainers:
+            trainer.kill()
+            trainer.wait()
+    assert [json.loads(answer) for answer in answers] == [[*range(20), 20, 24, 28]] * 2
 
 
 def test_a_synchronous_stream_hears_the_request(server):
