@@ -10,7 +10,7 @@ from thermograd.v1 import run_pb2
 
 
 def read_cadence(source: str | os.PathLike[str] | run_pb2.Cadence | None) -> run_pb2.Cadence:
-    """A cadence as `watch` is given it: itself, a JSON file that holds it, or None for an empty one.
+    """A cadence as `watch` is given it: itself, the name of its JSON file, or None for no wishes.
 
     Raises:
         OSError: the file cannot be read.

@@ -25,7 +25,7 @@ def model_of():
 
 
 class Training:
-    """A loop whose steps are acknowledged one by one, so that a request is heard where it is made."""
+    """A loop; given its watcher it has each step acknowledged: a request is heard in time."""
 
     def __init__(self, model=None):
         self.model = model or model_of()
