@@ -1,7 +1,7 @@
 """Thermograd's client: streams a training run to a server and returns its figures.
 
-`watch`, `symmetries` and `symmetry_residuals` need PyTorch, `frame` pandas and `plot` matplotlib, which
-are imported when one of them is first used; the rest needs only NumPy and gRPC.
+`watch`, `symmetries` and `symmetry_residuals` need PyTorch, `frame` pandas and `plot` matplotlib,
+which are imported when one of them is first used; the rest needs only NumPy and gRPC.
 """
 
 from __future__ import annotations
