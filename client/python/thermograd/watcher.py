@@ -131,8 +131,9 @@ def watch(
             are activation functions; in a model without any, all Linear and convolution modules.
         cadence: a `thermograd.v1.Cadence` or the name of a JSON file of one, whose fields go beyond
             `log_freq`, `include`, `exclude` and `layers` where they are set; it may name a first
-            and a last step besides. While the training runs the server may ask for changes of it. They
-            are followed from one of the next steps on; of several trainers those of steps alone.
+            and a last step besides. While the training runs the server may ask for changes of it.
+            They are followed from one of the next steps on; of several trainers those of steps
+            alone.
         project_width: activations of more features are multiplied by a random matrix of so many
             columns before they are sent; None: none are.
         probes: inputs on which the model is looked at while it trains.
