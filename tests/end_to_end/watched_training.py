@@ -10,6 +10,7 @@ import thermograd
 
 MICROBATCHES = 4
 MICROBATCH_SIZE = 8
+PROBE_EVERY = 2
 PROBE_SAMPLES = 64
 SYMMETRY = "layer:0->2"
 
@@ -38,7 +39,8 @@ class Trainer:
             on_report=on_report,
             probes=[
                 thermograd.Probe(
-                    "digits", self._inputs[:PROBE_SAMPLES], ids=range(PROBE_SAMPLES), every=2
+                    "digits", self._inputs[:PROBE_SAMPLES], ids=range(PROBE_SAMPLES),
+                    every=PROBE_EVERY,
                 )
             ],
         )

@@ -122,7 +122,8 @@ async fn stream_run(
                     println!("notice: {}", notice.text);
                 }
                 Some(stream_run_response::Message::Acknowledgement(_)) => break,
-                None => {}
+                // Someone asks for another cadence, or a newer server says what is unknown here.
+                Some(stream_run_response::Message::Cadence(_)) | None => {}
             }
         }
     }
