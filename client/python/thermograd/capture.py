@@ -51,6 +51,8 @@ class CapturedTensor:
 class CapturedStep:
     """One step, a `sender.Step`."""
 
+    #: The declaration that it was captured under.
+    spec: run_pb2.RunSpec
     begin: run_pb2.StepBegin
     tensors: list[CapturedTensor]
     losses: list[float | TensorCopy] = field(default_factory=list)

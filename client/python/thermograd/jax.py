@@ -95,8 +95,8 @@ def watch(
         loss_scale=loss_scale,
     )
 
-    def open_run(shapes: dict[str, tuple[int, ...]], receive: _Receiver) -> Sender:
-        spec = run_spec(
+    def declare(shapes: dict[str, tuple[int, ...]]) -> run_pb2.RunSpec:
+        return run_spec(
             run,
             parameters=shapes,
             symmetries=symmetries,
@@ -104,10 +104,12 @@ def watch(
             optimizer=optimizer,
             window_steps=window_steps,
         )
-        connect = functools.partial(wire.open_channel, address, credentials)
-        return Sender(connect, spec, queue_bytes, receive)
 
-    return Watcher(settings, begin, open_run, on_report)
+    def open_run(receive: _Receiver) -> Sender:
+        connect = functools.partial(wire.open_channel, address, credentials)
+        return Sender(connect, queue_bytes, receive)
+
+    return Watcher(settings, begin, declare, open_run, on_report)
 
 
 class TapState(NamedTuple):
@@ -213,16 +215,19 @@ class Watcher:
         self,
         settings: _Settings,
         begin: run_pb2.StepBegin,
-        open_run: Callable[[dict[str, tuple[int, ...]], _Receiver], Sender],
+        declare: Callable[[dict[str, tuple[int, ...]]], run_pb2.RunSpec],
+        open_run: Callable[[_Receiver], Sender],
         on_report: _Receiver | None,
     ) -> None:
         self._settings = settings
         self._begin = begin
+        self._declare = declare
         self._open_run = open_run
         self._user_on_report = on_report
         # Callbacks come on threads of the runtime.
         self._lock = threading.Lock()
         self._shapes: dict[str, tuple[int, ...]] = {}
+        self._spec = run_pb2.RunSpec()
         self._sender: Sender | None = None
         self._open: dict[int, _OpenStep] = {}
         self._hook_errors = 0
@@ -322,6 +327,7 @@ class Watcher:
             if not self._shapes:
                 if not shapes:
                     raise ValueError("no floating-point parameter is left to be watched")
+                self._spec = self._declare(shapes)
                 self._shapes = shapes
             elif self._shapes != shapes:
                 raise ValueError("a watcher streams one training: its parameters have changed")
@@ -365,7 +371,7 @@ class Watcher:
             begin = run_pb2.StepBegin()
             begin.CopyFrom(self._begin)
             begin.step = self._settings.first_step + step
-            self._open[step] = _OpenStep(CapturedStep(begin, []), self._callbacks)
+            self._open[step] = _OpenStep(CapturedStep(self._spec, begin, []), self._callbacks)
         return self._open[step]
 
     def _add(self, step: int, tensors: list[CapturedTensor]) -> None:
@@ -377,7 +383,7 @@ class Watcher:
             first = min(self._open)
             if not self._open[first].missing:
                 if self._sender is None:
-                    self._sender = self._open_run(self._shapes, self._on_report)
+                    self._sender = self._open_run(self._on_report)
                 self._sender.put(self._open.pop(first).captured)
             elif len(self._open) > _OPEN_STEPS:
                 del self._open[first]

@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import grpc
 
@@ -35,9 +35,16 @@ _CANCEL_SECONDS = 1.0
 _FIRST_DELAY_SECONDS = 0.2
 _LONGEST_DELAY_SECONDS = 30.0
 
+_Message = TypeVar("_Message")
+
 
 class Step(Protocol):
     """A step to be sent. It may be sent more than once."""
+
+    @property
+    def spec(self) -> run_pb2.RunSpec:
+        """The declaration that it belongs to; that of another step is the same object or another
+        declaration."""
 
     @property
     def number(self) -> int:
@@ -104,20 +111,22 @@ class Sender:
 
     `put` neither blocks nor raises: when the queue is full the oldest steps are dropped. A step
     stays in the queue until it is acknowledged, so that it can be sent again over a new
-    connection; of the steps to be dropped, those that were already sent go first.
+    connection; of the steps to be dropped, those that were already sent go first. A step whose
+    declaration is not that of the step before it begins a stream of its own, once the one before
+    has ended in order.
     """
 
     def __init__(
         self,
         connect: Callable[[], grpc.Channel],
-        spec: run_pb2.RunSpec,
         queue_bytes: int,
         on_report: Callable[[report_pb2.StepReport], None],
+        on_cadence: Callable[[run_pb2.Cadence], None] | None = None,
     ) -> None:
         self._connect = connect
-        self._spec = spec
         self._queue_bytes = queue_bytes
         self._on_report = on_report
+        self._on_cadence = on_cadence
 
         # Guards everything below.
         self._changed = threading.Condition()
@@ -130,7 +139,6 @@ class Sender:
         self._failures = 0
         self._is_closing = False
         self._has_overflowed = False
-        self._is_redeclared = False
         self._call: grpc.Call | None = None
         self._noticed: set[report_pb2.NoticeKind] = set()
 
@@ -153,16 +161,6 @@ class Sender:
             self._waiting.append(step)
             self._add(queued_bytes=step.byte_size)
             self._make_room()
-            self._changed.notify_all()
-
-    def redeclare(self, spec: run_pb2.RunSpec) -> None:
-        """Goes on with another declaration, on a stream of its own, after the steps already sent.
-
-        The ids of its parameters and layers must be those of the old one.
-        """
-        with self._changed:
-            self._spec = spec
-            self._is_redeclared = True
             self._changed.notify_all()
 
     def flush(self, timeout: float) -> bool:
@@ -239,8 +237,9 @@ class Sender:
                 self._changed.wait_for(lambda: self._waiting or self._is_closing)
                 if not self._waiting:
                     return
+                spec = self._waiting[0].spec
             try:
-                code, details = self._stream_once()
+                code, details = self._stream_once(spec)
             except Exception as error:  # Such as credentials of the wrong type: would only recur.
                 code, details = grpc.StatusCode.INVALID_ARGUMENT, repr(error)
             with self._changed:
@@ -253,7 +252,8 @@ class Sender:
                         self._stop(reason)
                 if self._stats.stopped:
                     return
-                if self._is_redeclared:
+                is_in_order = code is grpc.StatusCode.OK
+                if is_in_order and self._waiting and self._waiting[0].spec is not spec:
                     continue
                 if self._is_closing:
                     return
@@ -283,14 +283,8 @@ class Sender:
             else:
                 self._waiting.appendleft(sent.step)
 
-    def _stream_once(self) -> tuple[grpc.StatusCode, str]:
+    def _stream_once(self, spec: run_pb2.RunSpec) -> tuple[grpc.StatusCode, str]:
         session = _Session()
-        spec = run_pb2.RunSpec()
-        with self._changed:
-            spec.CopyFrom(self._spec)
-            self._is_redeclared = False
-        if (acknowledged := self.stats.last_acknowledged_step) is not None:
-            spec.resume_after_step = acknowledged
         channel = self._connect()
         call = service_grpc.TrainingAnalysisServiceStub(channel).StreamRun(
             self._requests(session, spec), metadata=wire.run_metadata(spec.run)
@@ -323,7 +317,11 @@ class Sender:
         """All messages of one call. Runs on a thread of gRPC, which asks for the next message when
         the one before is on its way: this is how the server's back-pressure reaches the queue.
         """
-        yield service.StreamRunRequest(run_spec=spec)
+        declaration = run_pb2.RunSpec()
+        declaration.CopyFrom(spec)
+        if (acknowledged := self.stats.last_acknowledged_step) is not None:
+            declaration.resume_after_step = acknowledged
+        yield service.StreamRunRequest(run_spec=declaration)
         with self._changed:
             self._changed.wait_for(lambda: session.accepted is not None or session.is_over)
             if session.accepted is None:
@@ -336,14 +334,9 @@ class Sender:
                 self._transmitting = None
                 self._make_room()
                 self._changed.wait_for(
-                    lambda: (
-                        session.is_over
-                        or self._is_redeclared
-                        or self._waiting
-                        or self._is_closing
-                    )
+                    lambda: session.is_over or self._waiting or self._is_closing
                 )
-                if session.is_over or self._is_redeclared or not self._waiting:
+                if session.is_over or not self._waiting or self._waiting[0].spec is not spec:
                     return
                 step = self._waiting.popleft()
                 # Before its messages, because its acknowledgement may overtake their completion.
@@ -379,10 +372,9 @@ class Sender:
                 self._acknowledge(response.acknowledgement.step)
                 self._changed.notify_all()
         elif which == "step_report":
-            try:
-                self._on_report(response.step_report)
-            except Exception:
-                self._count_callback_error()
+            self._call_back(self._on_report, response.step_report)
+        elif which == "cadence" and self._on_cadence is not None:
+            self._call_back(self._on_cadence, response.cadence)
         elif which == "notice":
             # A gradient that has become NaN brings one with every step.
             is_new = response.notice.kind not in self._noticed
@@ -403,8 +395,11 @@ class Sender:
             if sent.step is not None:
                 self._add(queued_bytes=-sent.byte_size)
 
-    def _count_callback_error(self) -> None:
-        with self._changed:
-            if not self._stats.hook_errors:
-                _log.warning("on_report raised; later errors are only counted", exc_info=True)
-            self._add(hook_errors=1)
+    def _call_back(self, function: Callable[[_Message], None], message: _Message) -> None:
+        try:
+            function(message)
+        except Exception:
+            with self._changed:
+                if not self._stats.hook_errors:
+                    _log.warning("a callback raised; later errors are only counted", exc_info=True)
+                self._add(hook_errors=1)

@@ -39,10 +39,16 @@ class RunStream:
         chunk_bytes: int = wire.DEFAULT_CHUNK_BYTES,
         timeout: float = 60.0,
         on_notice: Callable[[report_pb2.Notice], None] | None = None,
+        on_cadence: Callable[[run_pb2.Cadence], None] | None = None,
     ) -> None:
-        """Declares the run and waits until the server accepts it."""
+        """Declares the run and waits until the server accepts it.
+
+        `on_notice`, `on_cadence`: called with the server's notices and with what it asks the client
+        to stream, by the thread that waits for an answer; it is the caller's to follow.
+        """
         self._timeout = timeout
         self._on_notice = on_notice
+        self._on_cadence = on_cadence
         self._ids = {entry.name: entry.id for entry in (*spec.layers, *spec.parameters)}
         self._open_step: int | None = None
         #: The last step whose figures the server has completed.
@@ -201,8 +207,11 @@ class RunStream:
         return response
 
     def _note(self, response: service.StreamRunResponse) -> None:
-        if self._on_notice is not None and response.WhichOneof("message") == "notice":
+        which = response.WhichOneof("message")
+        if self._on_notice is not None and which == "notice":
             self._on_notice(response.notice)
+        elif self._on_cadence is not None and which == "cadence":
+            self._on_cadence(response.cadence)
 
     def _answer(self, *kinds: str) -> service.StreamRunResponse:
         deadline = time.monotonic() + self._timeout

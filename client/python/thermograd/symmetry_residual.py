@@ -119,7 +119,15 @@ class ResidualCheck:
     def __init__(self, symmetries: Sequence[Symmetry], largest: float, steps: int = _STEPS) -> None:
         self._largest = largest
         self._steps = steps
-        self._residuals: dict[str, list[float]] = {symmetry.name: [] for symmetry in symmetries}
+        self._known: set[str] = set()
+        self._residuals: dict[str, list[float]] = {}
+        self.add(symmetries)
+
+    def add(self, symmetries: Sequence[Symmetry]) -> None:
+        """Looks also at those of these symmetries that it has not been given before."""
+        names = {symmetry.name for symmetry in symmetries} - self._known
+        self._known |= names
+        self._residuals.update((name, []) for name in names)
 
     def withdrawn(self, report: report_pb2.StepReport) -> dict[str, float]:
         """The symmetries that this report shows not to hold, and their smallest residuals."""

@@ -10,7 +10,8 @@ import os
 import re
 import threading
 import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ import torch
 from torch import nn
 
 from thermograd import wire
+from thermograd.cadence import changed_cadence, has_step, of_steps, read_cadence, selects
 from thermograd.capture import CapturedStep, CapturedTensor, TensorCopy
 from thermograd.declaration import Layer, Symmetry, parameters_of, run_spec
 from thermograd.optimizer import (
@@ -34,6 +36,7 @@ from thermograd.report import MetricKey, report_values
 from thermograd.sender import Sender, Stats
 from thermograd.similarity import similarity_options
 from thermograd.snapshot import Snapshot
+from thermograd.symmetry import Symmetries
 from thermograd.symmetry import symmetries as find_symmetries
 from thermograd.symmetry_residual import ResidualCheck, is_autocast, tolerance
 from thermograd.v1 import report_pb2, representation_pb2, run_pb2
@@ -64,6 +67,9 @@ _AUTO_STATISTICS_ELEMENTS = 4_000_000
 _SPECTRUM_EVERY_STEPS = 100
 # The part of the queue that the whole weights of a step may take.
 _WEIGHTS_QUEUE_FRACTION = 0.25
+# Several trainers change their cadence at a common step: the first multiple of this number that is
+# at least as far ahead.
+_COMMON_STEPS = 10
 
 _Args = tuple[Any, ...]
 _Keywords = dict[str, Any]
@@ -85,6 +91,7 @@ def watch(
     include: str | None = None,
     exclude: str | None = None,
     layers: Sequence[str] | None = None,
+    cadence: str | os.PathLike[str] | run_pb2.Cadence | None = None,
     project_width: int | None = None,
     probes: Sequence[Probe] = (),
     symmetries: str | Sequence[Symmetry] = "auto",
@@ -122,6 +129,11 @@ def watch(
         exclude: regular expression; parameters in whose name it is found are not.
         layers: names of the modules whose outputs are the activations. Default: all modules that
             are activation functions; in a model without any, all Linear and convolution modules.
+        cadence: a `thermograd.v1.Cadence` or the name of a JSON file of one, whose fields go beyond
+            `log_freq`, `include`, `exclude` and `layers` where they are set; it may name a first
+            and a last step besides. While the training runs the server may ask for changes of it.
+            They are followed from one of the next steps on; of several trainers those of steps
+            alone.
         project_width: activations of more features are multiplied by a random matrix of so many
             columns before they are sent; None: none are.
         probes: inputs on which the model is looked at while it trains.
@@ -142,6 +154,7 @@ def watch(
         on_report: called with each report, on the sender's thread.
 
     Raises:
+        OSError: the file of `cadence` cannot be read.
         ValueError: an argument is wrong, or the model is being watched already.
     """
     given, model = model, _unwrapped(model)
@@ -160,6 +173,7 @@ def watch(
         include=include,
         exclude=exclude,
         layers=layers,
+        cadence=read_cadence(cadence),
         project_width=project_width,
         probes=probes,
         symmetries=symmetries,
@@ -226,6 +240,7 @@ class Watcher:
         include: str | None,
         exclude: str | None,
         layers: Sequence[str] | None,
+        cadence: run_pb2.Cadence,
         project_width: int | None,
         probes: Sequence[Probe],
         symmetries: str | Sequence[Symmetry],
@@ -257,7 +272,8 @@ class Watcher:
         self._run = run
         self._connect = functools.partial(wire.open_channel, address, credentials)
         self._logs = logs
-        self._log_freq = log_freq
+        self._mode = mode
+        self._layers = layers
         self._probes = tuple(probes)
         if len({probe.name for probe in self._probes}) < len(self._probes):
             raise ValueError("two probes have the same name")
@@ -276,23 +292,6 @@ class Watcher:
         self._queue_bytes = queue_bytes
         self._user_on_report = on_report
 
-        self._parameters = _select_parameters(model, include, exclude)
-        # Without a gradient no step would be seen.
-        if not self._parameters:
-            raise ValueError("no trainable floating-point parameter is left to be watched")
-        self._parameter_ids = {
-            name: number for number, name in enumerate(self._parameters, start=1)
-        }
-        self._finds_symmetries = isinstance(symmetries, str)
-        if isinstance(symmetries, str):
-            # Charges and their drift need weights and gradients.
-            needed = logs >= {"gradients", "parameters"}
-            symmetries = find_symmetries(model).measurable(self._parameters) if needed else ()
-        self._symmetries = list(symmetries)
-        for symmetry in self._symmetries:
-            if unknown := parameters_of(symmetry) - set(self._parameters):
-                raise ValueError(f"symmetry {symmetry.name!r}: {sorted(unknown)} are not watched")
-
         self._rank, self._world_size = 0, 1
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             self._rank = torch.distributed.get_rank()
@@ -303,13 +302,17 @@ class Watcher:
         # A forked process has no sender, and its copies of locks may be held for ever.
         self._process = os.getpid()
         self._sender: Sender | None = None
+        # Ids of whatever may be or was declared: those of a name stay.
+        self._trainable = _trainable_parameters(model)
+        self._parameter_ids = {name: number for number, name in enumerate(self._trainable, start=1)}
         self._layer_ids: dict[str, int] = {}
         self._widths: dict[str, int] = {}
         # Parameter groups as declared: name of the group by name of the parameter.
         self._groups: dict[str, str] = {}
         self._latest_report: report_pb2.StepReport | None = None
         self._warned: set[str] = set()
-        self._spec = run_pb2.RunSpec()
+        # None: what is watched has not been declared yet.
+        self._spec: run_pb2.RunSpec | None = None
         self._residual_check: ResidualCheck | None = None
         self._has_autocast = False
         if (
@@ -322,9 +325,26 @@ class Watcher:
                 "log: no diagonal preconditioner is known of %s, so none is sent",
                 type(optimizer).__name__,
             )
-        self._reducer = self._make_reducer(mode)
-        self._whole_weights = self._choose_whole_weights()
-        self._streamed_steps = 0
+        self._given_symmetries: Sequence[Symmetry] = ()
+        self._found_symmetries: Symmetries | None = None
+        if not isinstance(symmetries, str):
+            self._given_symmetries = tuple(symmetries)
+        elif logs >= {"gradients", "parameters"}:  # Charges and their drift need both.
+            self._found_symmetries = find_symmetries(model)
+        self._withdrawn: set[str] = set()
+        # What was asked for, each with the step at which it is taken up.
+        self._requests: deque[tuple[int, run_pb2.Cadence]] = deque()
+        self._select(
+            changed_cadence(
+                run_pb2.Cadence(
+                    every_steps=log_freq, first_step=first_step, include=include, exclude=exclude
+                ),
+                cadence,
+            )
+        )
+        for symmetry in self._given_symmetries:
+            if unknown := parameters_of(symmetry) - set(self._parameters):
+                raise ValueError(f"symmetry {symmetry.name!r}: {sorted(unknown)} are not watched")
 
         self._hook_errors = 0
         self._is_closed = False
@@ -341,7 +361,9 @@ class Watcher:
         self._begin_step()
 
         self._undo: list[Callable[[], None]] = []
-        self._install(self._modules_to_watch(layers))
+        self._undo_selection: list[Callable[[], None]] = []
+        self._install()
+        self._install_selection()
         atexit.register(self.close, _EXIT_SECONDS)
 
     def __enter__(self) -> Watcher:
@@ -376,6 +398,7 @@ class Watcher:
     def step(self, *, learning_rate: float = 0.0, weight_decay: float = 0.0) -> None:
         """Ends the step, just before its update; for training without a torch optimiser."""
         self._guard(self._end_step, learning_rate, weight_decay)
+        self._guard(self._follow_requests)
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Waits until the server has acknowledged every step; False if it did not in time."""
@@ -396,7 +419,7 @@ class Watcher:
             if not self._is_closed:
                 self._guard(self._submit)
                 self._is_closed = True
-                for undo in reversed(self._undo):
+                for undo in reversed(self._undo + self._undo_selection):
                     undo()
                 atexit.unregister(self.close)
                 if _watchers.get(self._model) is self:
@@ -416,9 +439,39 @@ class Watcher:
 
     # Set-up.
 
-    def _make_reducer(self, mode: str) -> Reducer | None:
+    def _select(self, cadence: run_pb2.Cadence) -> None:
+        """Chooses what a cadence says, of which nothing is declared yet.
+
+        Raises, before it changes anything, ValueError or re.error where that cannot be watched.
+        """
+        parameters = _select_parameters(self._trainable, cadence.include, cadence.exclude)
+        # Without a gradient no step would be seen.
+        if not parameters:
+            raise ValueError("no trainable floating-point parameter is left to be watched")
+        self._modules = self._modules_to_watch(cadence)
+        self._cadence = cadence
+        self._parameters = parameters
+        symmetries = self._given_symmetries
+        if self._found_symmetries is not None:
+            symmetries = self._found_symmetries.measurable(parameters)
+        self._take_symmetries(symmetries)
+
+    def _take_symmetries(self, symmetries: Iterable[Symmetry]) -> None:
+        """Goes on with those of these symmetries that are watched whole and were not withdrawn."""
+        self._symmetries = [
+            symmetry
+            for symmetry in symmetries
+            if symmetry.name not in self._withdrawn
+            and parameters_of(symmetry) <= self._parameters.keys()
+        ]
+        self._reducer = self._make_reducer()
+        self._whole_weights = self._choose_whole_weights()
+        self._spec = None
+
+    def _make_reducer(self) -> Reducer | None:
         elements = sum(parameter.numel() for parameter in self._parameters.values())
-        if mode == "auto" and elements <= _AUTO_STATISTICS_ELEMENTS or mode == "tensors":
+        is_small = elements <= _AUTO_STATISTICS_ELEMENTS
+        if self._mode == "auto" and is_small or self._mode == "tensors":
             return None
         return Reducer(
             self._parameters,
@@ -446,19 +499,29 @@ class Watcher:
         )
         return set()
 
-    def _modules_to_watch(self, layers: Sequence[str] | None) -> dict[str, set[str]]:
-        """For each module the probes that look at it, "" standing for training batches."""
+    def _modules_to_watch(self, cadence: run_pb2.Cadence) -> dict[str, set[str]]:
+        """For each module the probes that look at it, "" standing for training batches.
+
+        What a cadence says is of training batches: the probes of a run stay the same.
+        """
         chosen: dict[str, set[str]] = {}
-        if "activations" in self._logs:
-            for name in _select_modules(self._model, layers):
-                chosen.setdefault(name, set()).add("")
+        names: Sequence[str] = ()
+        if cadence.HasField("layers"):
+            # The model as a whole has no name among its modules, but one as a layer.
+            whole = {_layer_name("", ""): ""} if not hasattr(self._model, "output") else {}
+            asked = [whole.get(name, name) for name in cadence.layers.names]
+            names = _select_modules(self._model, asked)
+        elif "activations" in self._logs:
+            names = _select_modules(self._model, self._layers)
+        for name in names:
+            chosen.setdefault(name, set()).add("")
         for probe in self._probes:
-            own = layers if probe.layers is None else probe.layers
+            own = self._layers if probe.layers is None else probe.layers
             for name in _select_modules(self._model, own):
                 chosen.setdefault(name, set()).add(probe.name)
         return chosen
 
-    def _install(self, layers: dict[str, set[str]]) -> None:
+    def _install(self) -> None:
         on_forward = _Hook(
             lambda module, inputs, keywords=None: self._guard(self._on_forward, inputs, keywords)
         )
@@ -468,22 +531,28 @@ class Watcher:
         except TypeError:  # PyTorch 1
             handle = register(on_forward)
         self._undo.append(handle.remove)
-        for name, sources in layers.items():
+        if self._optimizer is not None:
+            self._install_on_optimizer(self._optimizer)
+
+    def _install_selection(self) -> None:
+        """Puts hooks on what is selected, in place of those of the selection before."""
+        for undo in self._undo_selection:
+            undo()
+        self._undo_selection = []
+        for name, sources in self._modules.items():
             on_output = _Hook(
                 lambda module, inputs, output, name=name, sources=sources: self._guard(
                     self._on_output, module, name, sources, output
                 )
             )
             handle = self._model.get_submodule(name).register_forward_hook(on_output)
-            self._undo.append(handle.remove)
+            self._undo_selection.append(handle.remove)
         for name, parameter in self._parameters.items():
-            self._undo.append(
+            self._undo_selection.append(
                 parameter.register_hook(
                     lambda gradient, name=name: self._guard(self._on_gradient, name, gradient)
                 ).remove
             )
-        if self._optimizer is not None:
-            self._install_on_optimizer(self._optimizer)
 
     def _install_on_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         def before_zero_grad(args: _Args, kwargs: _Keywords) -> None:
@@ -494,6 +563,7 @@ class Watcher:
 
         def after_update() -> None:
             self._guard(self._complete_step, optimizer)
+            self._guard(self._follow_requests)
 
         self._undo.append(_wrap_method(optimizer, "step", before_update, after_update))
         self._undo.append(_wrap_method(optimizer, "zero_grad", before_zero_grad))
@@ -526,7 +596,7 @@ class Watcher:
             self._is_paused = False
 
     def _begin_step(self) -> None:
-        self._is_streamed = (self._step - self._first_step) % self._log_freq == 0
+        self._is_streamed = has_step(self._cadence, self._step)
         self._is_begun = False
         # For each backward pass: None for a gradient that is not to be sent; sums are those of the
         # step's backward passes so far.
@@ -683,7 +753,7 @@ class Watcher:
 
     def _end_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         names = group_names(optimizer)
-        if self._sender is None:
+        if self._spec is None:
             self._groups = self._watched_groups(optimizer, names)
         elif self._groups != self._watched_groups(optimizer, names):
             self._warn_once(
@@ -794,8 +864,7 @@ class Watcher:
         )
         activations = self._activations
         probed = self._probe()
-        if self._sender is None:
-            self._declare()
+        spec = self._declare() if self._spec is None else self._spec
 
         scale = self._loss_scale()
         sums = None
@@ -823,7 +892,7 @@ class Watcher:
         for microbatch, outputs in enumerate(activations[:microbatches]):
             tensors += self._activation_tensors(outputs, microbatch)
         tensors += self._activation_tensors(probed, 0)
-        return CapturedStep(begin, tensors, self._losses, sums, scale)
+        return CapturedStep(spec, begin, tensors, self._losses, sums, scale)
 
     def _loss_scale(self) -> float | Snapshot:
         if self._scaler is None:
@@ -841,7 +910,7 @@ class Watcher:
         sent_weights: set[str],
         scale: float | Snapshot,
     ) -> StepSums:
-        sums = StepSums(reducer, self._parameter_ids)
+        sums = StepSums(reducer, {name: self._parameter_ids[name] for name in self._parameters})
         if "parameters" in self._logs:
             sums.add_weights(sent_weights)
         if "gradients" not in self._logs:
@@ -896,12 +965,17 @@ class Watcher:
                 self._warn_once("layer %s: its output has not one row a sample", layer)
                 self._widths.pop(layer, None)
 
-    def _declare(self) -> None:
-        """Declares the run; only now are the widths of the layers known."""
+    def _declare(self) -> run_pb2.RunSpec:
+        """Declares what is watched; only now are the widths of the layers known."""
         probe_of = {
             _layer_name(name, probe.name): probe.name
             for probe in self._probes
             for name, _ in self._model.named_modules()
+        }
+        watched = {
+            _layer_name(module, source)
+            for module, sources in self._modules.items()
+            for source in sources
         }
         widest = max(self._widths.values(), default=0)
         if self._projection is not None:
@@ -914,13 +988,14 @@ class Watcher:
                 projected_from=width if width > widest else 0,
             )
             for layer, width in self._widths.items()
+            if layer in watched
         ]
         kinds = [kind for log, kind in _AFTER_UPDATE.items() if log in self._logs]
         if self._reducer is not None and self._world_size > 1 and "gradients" in self._logs:
             kinds.append(wire.REDUCED_GRADIENT)
         spec = run_spec(
             self._run,
-            parameters={name: tuple(p.shape) for name, p in self._parameters.items()},
+            parameters={name: tuple(p.shape) for name, p in self._trainable.items()},
             groups=self._groups,
             layers=layers,
             symmetries=self._symmetries,
@@ -932,18 +1007,68 @@ class Watcher:
             similarities=self._similarities,
             rank=self._rank,
             world_size=self._world_size,
-            every_steps=self._log_freq,
+            every_steps=self._cadence.every_steps,
             model_elements=sum(p.numel() for p in self._model.parameters() if p.requires_grad),
             # The hooks see gradients before any all-reduce.
             gradient_scope="local",
         )
-        self._layer_ids = {layer.name: layer.id for layer in spec.layers}
+        parameters = [entry for entry in spec.parameters if entry.name in self._parameters]
+        del spec.parameters[:]
+        spec.parameters.extend(parameters)
+        for layer in spec.layers:
+            next_id = len(self._parameter_ids) + len(self._layer_ids) + 1
+            layer.id = self._layer_ids.setdefault(layer.name, next_id)
         self._spec = spec
-        if self._finds_symmetries:
-            dtypes = {parameter.dtype for parameter in self._parameters.values()}
+        # What the server has of a step before, singular values too, ended with its stream.
+        self._streamed_steps = 0
+        if self._residual_check is not None:
+            self._residual_check.add(self._symmetries)
+        elif self._found_symmetries is not None:
+            dtypes = {parameter.dtype for parameter in self._trainable.values()}
             largest = tolerance(dtypes, has_autocast=self._has_autocast)
             self._residual_check = ResidualCheck(self._symmetries, largest)
-        self._sender = Sender(self._connect, spec, self._queue_bytes, self._on_report)
+        if self._sender is None:
+            self._sender = Sender(
+                self._connect, self._queue_bytes, self._on_report, self._on_cadence
+            )
+        return spec
+
+    def _on_cadence(self, request: run_pb2.Cadence) -> None:
+        with self._lock:
+            first_step = 0
+            if self._world_size > 1:
+                if selects(request):
+                    self._warn_once(
+                        "trainers of one run must declare the same: of the cadence that the server "
+                        "asks for, include, exclude and layers are not followed"
+                    )
+                    request = of_steps(request)
+                first_step = self._step + 2 * _COMMON_STEPS - 1
+                first_step -= first_step % _COMMON_STEPS
+            self._requests.append((first_step, request))
+
+    def _follow_requests(self) -> None:
+        """Takes up what was asked for and what was found out: between two steps, not within one."""
+        if any(symmetry.name in self._withdrawn for symmetry in self._symmetries):
+            self._take_symmetries(self._symmetries)
+        while self._requests and self._requests[0][0] <= self._step:
+            _, request = self._requests.popleft()
+            try:
+                self._follow(request)
+            except (ValueError, re.error) as error:
+                _log.warning("what the server asks for is not followed: %s", error)
+        self._is_streamed = has_step(self._cadence, self._step)
+
+    def _follow(self, request: run_pb2.Cadence) -> None:
+        before, cadence = self._cadence, changed_cadence(self._cadence, request)
+        if selects(request):
+            self._select(cadence)
+            self._install_selection()
+        self._cadence = cadence
+        # Trainers of one run keep what they have declared: a stream of one alone would end it.
+        if cadence.every_steps != before.every_steps and self._world_size == 1:
+            self._spec = None
+        _log.info("the server asks for another cadence: %s", " ".join(str(cadence).split()))
 
     def _log_loss(self, loss: float | torch.Tensor) -> None:
         value: float | Snapshot
@@ -964,14 +1089,16 @@ class Watcher:
     def _on_report(self, report: report_pb2.StepReport) -> None:
         self._latest_report = report
         if self._residual_check is not None:
-            self._withdraw(self._residual_check.withdrawn(report))
+            with self._lock:
+                residuals = self._residual_check.withdrawn(report)
+            self._withdraw(residuals)
         if self._user_on_report is not None:
             self._user_on_report(report)
 
     def _withdraw(self, residuals: dict[str, float]) -> None:
         """Goes on without the symmetries that were found but do not hold."""
         # Trainers of one run must declare the same: they go on, and have been told.
-        is_withdrawn = self._spec.world_size <= 1
+        is_withdrawn = self._world_size == 1
         for name, residual in residuals.items():
             _log.warning(
                 "symmetry %s does not hold%s: its residual is %.2g",
@@ -979,15 +1106,9 @@ class Watcher:
                 " and is withdrawn" if is_withdrawn else "",
                 residual,
             )
-        if not residuals or not is_withdrawn or self._sender is None:
-            return
-        if self._reducer is not None:
-            for name in residuals:
-                self._reducer.leave_out(name)
-        kept = [s for s in self._spec.symmetries if s.name not in residuals]
-        del self._spec.symmetries[:]
-        self._spec.symmetries.extend(kept)
-        self._sender.redeclare(self._spec)
+        if is_withdrawn:
+            with self._lock:
+                self._withdrawn |= residuals.keys()
 
 
 class _Hook:
@@ -1016,17 +1137,22 @@ def _outside_of_compiled_graphs(function: Callable[..., None]) -> Callable[..., 
     return outside
 
 
-def _select_parameters(
-    model: nn.Module, include: str | None, exclude: str | None
-) -> dict[str, nn.Parameter]:
+def _trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return {
         name: parameter
         for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-        and parameter.dtype in _FLOATS
-        and parameter.numel()
-        and (include is None or re.search(include, name))
-        and not (exclude is not None and re.search(exclude, name))
+        if parameter.requires_grad and parameter.dtype in _FLOATS and parameter.numel()
+    }
+
+
+def _select_parameters(
+    parameters: Mapping[str, nn.Parameter], include: str, exclude: str
+) -> dict[str, nn.Parameter]:
+    """Those in whose name `include` is found and `exclude`, unless it is empty, is not."""
+    return {
+        name: parameter
+        for name, parameter in parameters.items()
+        if re.search(include, name) and not (exclude and re.search(exclude, name))
     }
 
 

@@ -81,6 +81,8 @@ class RecordingServer(service_grpc.TrainingAnalysisServiceServicer):
         self.refusal = None
         #: The same after the given number of steps of a stream: (steps, code, text).
         self.end_after = None
+        #: Cadences to ask a stream for, each once its step of that number has arrived.
+        self.cadences = {}
         self._server = grpc.server(futures.ThreadPoolExecutor(8))
         service_grpc.add_TrainingAnalysisServiceServicer_to_server(self, self._server)
         port = self._server.add_insecure_port("127.0.0.1:0")
@@ -131,6 +133,8 @@ class RecordingServer(service_grpc.TrainingAnalysisServiceServicer):
                         ],
                     )
                 )
+                if cadence := self.cadences.get(step.begin.step):
+                    yield service.StreamRunResponse(cadence=cadence)
                 yield service.StreamRunResponse(
                     acknowledgement=report.Acknowledgement(step=step.begin.step)
                 )

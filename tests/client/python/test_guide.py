@@ -33,7 +33,8 @@ def test_every_block_runs(server, capsys, monkeypatch, tmp_path):
     assert "charge drift from sums: " in printed
     assert "thermograd_cka_ratio" in printed
     live = {dict(labels).get("run") for _, labels in server.scrape()}
-    assert {"baseline", "probed", "accumulated", "mixed", "reported", "arrays", "summed", "sampled"} <= live
+    assert {"baseline", "probed", "accumulated", "mixed", "reported", "arrays", "summed", "sampled",
+            "changing"} <= live
 
 
 def test_every_argument_of_watch_is_in_the_table():

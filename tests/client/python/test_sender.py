@@ -36,9 +36,13 @@ def free_address():
         return "127.0.0.1:%d" % probe.getsockname()[1]
 
 
-def step(number):
+SPEC = thermograd.run_spec("r", parameters={"w": (STEP_BYTES // 4,)})
+
+
+def step(number, spec=SPEC):
     tensor = torch.full((STEP_BYTES // 4,), float(number))
     return CapturedStep(
+        spec,
         run_pb2.StepBegin(step=number, microbatches=1, microbatch_size=1, learning_rate=0.1),
         [CapturedTensor(1, wire.GRADIENT, Snapshot(tensor))],
     )
@@ -47,14 +51,13 @@ def step(number):
 class Running:
     """A sender with its reports; closed at the end."""
 
-    def __init__(self, address, queue_bytes=1 << 20, on_report=None):
+    def __init__(self, address, queue_bytes=1 << 20, on_report=None, on_cadence=None):
         self.reported = []
-        spec = thermograd.run_spec("r", parameters={"w": (STEP_BYTES // 4,)})
         self.sender = Sender(
             lambda: wire.open_channel(address, None),
-            spec,
             queue_bytes,
             on_report or (lambda report: self.reported.append(report.step)),
+            on_cadence,
         )
 
     def __enter__(self):
@@ -152,8 +155,7 @@ def test_another_declaration_takes_a_stream_of_its_own_and_costs_no_step(recorde
         recorder.acknowledges.clear()
         sender.put(step(3))
         assert eventually(lambda: len(recorder.steps) == 4)
-        sender.redeclare(spec)
-        sender.put(step(4))
+        sender.put(step(4, spec))
         recorder.acknowledges.set()
         assert sender.close(60)
     assert [x.begin.step for x in recorder.steps] == list(range(5))
@@ -276,6 +278,7 @@ def test_closing_tries_an_absent_server_only_once_more():
 
 def test_a_step_that_cannot_be_read_is_dropped_alone(recorder):
     class Broken:
+        spec = SPEC
         number = 1
         byte_size = STEP_BYTES
 
@@ -296,7 +299,7 @@ def test_a_channel_that_cannot_be_made_stops_the_run():
     def connect():
         raise TypeError("credentials")
 
-    sender = Sender(connect, thermograd.run_spec("r"), 1 << 20, lambda report: None)
+    sender = Sender(connect, 1 << 20, lambda report: None)
     sender.put(step(0))
     eventually(lambda: sender.stats.stopped)
     assert "credentials" in sender.stats.last_error

@@ -636,7 +636,7 @@ def test_trainers_of_one_run_are_only_warned(recorder, caplog):
     with thermograd.watch(model, optimizer, run="ranks", address=recorder.address) as watcher:
         train(model, watcher, optimizer, 1, False)
         # Declarations of several trainers must not come to differ.
-        watcher._spec.world_size = 2
+        watcher._world_size = 2
         watcher._withdraw({"neuron:0->2": 0.5})
         train(model, watcher, optimizer, 1, False)
     assert len(recorder.specs) == 1
