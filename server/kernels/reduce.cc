@@ -45,11 +45,11 @@ constexpr bool IsSquared(Use use) { return use == Use::kLastSum || use == Use::k
 // Asks for the cache lines of a block that is read `kAhead` bytes later. The hardware's own
 // prefetching stops at page borders; from memory this is worth a third of the bandwidth. Nothing
 // comes of an address beyond the end.
-template <typename Element>
-void Prefetch(const Element* block) {
+template <size_t bytes>
+void Prefetch(const void* block) {
   constexpr size_t kAhead = 2048;
   constexpr size_t kLine = 64;
-  for (size_t line = 0; line < kLanes * sizeof(Element); line += kLine) {
+  for (size_t line = 0; line < bytes; line += kLine) {
     __builtin_prefetch(
         reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(block) + kAhead + line));
   }
@@ -109,8 +109,8 @@ void AddOf(const Elements& elements, size_t first, double factor, Moments* momen
     sweep.Add(x, lane, done, y);
   }
   for (; done + kLanes <= count; done += kLanes) {
-    Prefetch(x + done);
-    if constexpr (use != Use::kNone) Prefetch(y + done);
+    Prefetch<kLanes * sizeof(typename Format::Stored)>(x + done);
+    if constexpr (use != Use::kNone) Prefetch<kLanes * sizeof(double)>(y + done);
     sweep.Add(x + done, 0, kLanes, y + done);
   }
   sweep.Add(x + done, 0, count - done, y + done);
