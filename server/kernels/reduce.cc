@@ -97,6 +97,12 @@ void CountNonFinite(const typename Format::Stored* x, size_t count, Moments* mom
   }
 }
 
+// Where there is no vector, no pointer into it may be formed either.
+template <Use use>
+double* At(double* y, size_t index) {
+  return use == Use::kNone ? nullptr : y + index;
+}
+
 template <typename Format, Use use>
 void AddOf(const Elements& elements, size_t first, double factor, Moments* moments, double* y,
            Lanes* sum_squares) {
@@ -111,9 +117,9 @@ void AddOf(const Elements& elements, size_t first, double factor, Moments* momen
   for (; done + kLanes <= count; done += kLanes) {
     Prefetch<kLanes * sizeof(typename Format::Stored)>(x + done);
     if constexpr (use != Use::kNone) Prefetch<kLanes * sizeof(double)>(y + done);
-    sweep.Add(x + done, 0, kLanes, y + done);
+    sweep.Add(x + done, 0, kLanes, At<use>(y, done));
   }
-  sweep.Add(x + done, 0, count - done, y + done);
+  sweep.Add(x + done, 0, count - done, At<use>(y, done));
   moments->squares = sweep.squares();
   if constexpr (IsSquared(use)) *sum_squares = sweep.sum_squares();
   // Squares of finite elements are finite, but for fp64 beyond 1e154: only a tensor of which

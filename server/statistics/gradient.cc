@@ -25,7 +25,7 @@ GradientAccumulator::GradientAccumulator(size_t elements, uint64_t microbatches,
 
 void GradientAccumulator::Add(const kernels::Elements& chunk, size_t first) {
   // The first microbatch writes the vector; the last one need not, where its norm is enough.
-  double* sum = sum_.get() + first;
+  double* sum = sum_ ? sum_.get() + first : nullptr;
   const bool is_last = microbatch_ + 1 == microbatches_;
   if (!NeedsMemory(microbatches_, use_)) {
     kernels::AddMoments(chunk, first, &moments_);
