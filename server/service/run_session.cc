@@ -145,7 +145,6 @@ absl::Status RunSession::ReceiveStepBegin(const v1::StepBegin& begin) {
   }
   const double loss_scale = begin.loss_scale() == 0 ? 1 : begin.loss_scale();
   step_.emplace(Step{.number = begin.step(),
-                     .microbatches = std::max(begin.microbatches(), 1u),
                      .intake = StepIntake(*declaration_, environment_.limits,
                                           environment_.admission, std::move(settings), loss_scale),
                      .layers = std::vector<LayerStep>(declaration_->layers.size())});
@@ -203,7 +202,7 @@ absl::Status RunSession::ReceiveActivations(const v1::TensorChunk& chunk,
     state.received->layer = found->second;
   }
   LayerActivations& activations = *state.received;
-  const uint32_t batches = layer.probe_set ? 1 : step_->microbatches;
+  const uint64_t batches = layer.probe_set ? 1 : step_->intake.rank().settings.microbatches;
   const bool starts = state.next_element == 0;
   const size_t batch = activations.batch_rows.size() - (starts ? 0 : 1);
   if (chunk.microbatch() >= batches || activations.complete) {

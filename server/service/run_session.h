@@ -70,7 +70,6 @@ class RunSession {
   };
   struct Step {
     uint64_t number = 0;
-    uint32_t microbatches = 1;
     StepIntake intake;
     std::vector<LayerStep> layers;
     bool has_activations = false;
