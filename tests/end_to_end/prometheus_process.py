@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes one server, and its query language."""
+"""A real Prometheus that scrapes servers, and its query language."""
 
 import json
 import pathlib
@@ -16,7 +16,7 @@ SCRAPE_INTERVAL = "250ms"
 class Prometheus:
     """The process, with its data in a folder that goes with it."""
 
-    def __init__(self, target):
+    def __init__(self, *targets):
         self._folder = tempfile.TemporaryDirectory(prefix="thermograd-prometheus-")
         folder = pathlib.Path(self._folder.name)
         self._address = free_address()
@@ -26,7 +26,7 @@ class Prometheus:
             "  - job_name: thermograd\n"
             f"    scrape_interval: {SCRAPE_INTERVAL}\n"
             f"    scrape_timeout: {SCRAPE_INTERVAL}\n"
-            f'    static_configs: [{{targets: ["{target}"]}}]\n',
+            f"    static_configs: [{{targets: {json.dumps(targets)}}}]\n",
             encoding="utf-8",
         )
         self._log = open(folder / "log", "w+", encoding="utf-8")

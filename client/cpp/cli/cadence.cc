@@ -57,7 +57,8 @@ absl::Status Run(Operands operands, Console& console) {
   absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = Connect();
   if (!channel.ok()) return channel.status();
   const absl::StatusOr<uint32_t> streams = client::SetCadence(
-      *std::move(channel), operands.front(), *cadence, absl::GetFlag(FLAGS_timeout));
+      *std::move(channel), operands.front(), *cadence, absl::GetFlag(FLAGS_timeout),
+      absl::GetFlag(FLAGS_affinity));
   if (!streams.ok()) return streams.status();
   console.out << "asked " << *streams << (*streams == 1 ? " stream\n" : " streams\n");
   return absl::OkStatus();
@@ -75,7 +76,7 @@ Command CadenceCommand() {
               "Asks the trainers of a live run to stream other steps, parameters or layers from\n"
               "the next step on. What no flag names stays as it is.",
           .flags = {"file", "every", "from_step", "to_step", "include", "exclude", "layers",
-                    "address", "tls_ca_file", "timeout"},
+                    "address", "tls_ca_file", "timeout", "affinity"},
           .check = Check,
           .run = Run};
 }

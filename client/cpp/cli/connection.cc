@@ -9,6 +9,9 @@ ABSL_FLAG(std::string, tls_ca_file, "",
           "PEM file of the certificate authorities that may have signed the server's certificate; "
           "without it the connection is not encrypted.");
 ABSL_FLAG(absl::Duration, timeout, absl::Seconds(30), "How long to wait for the server.");
+ABSL_FLAG(std::string, affinity, "",
+          "What load balancers choose the server by: runs that are to be compared with one another "
+          "need the same; empty: the run's name.");
 
 namespace thermograd::cli {
 

@@ -13,6 +13,8 @@
 ABSL_DECLARE_FLAG(std::string, address);
 ABSL_DECLARE_FLAG(std::string, tls_ca_file);
 ABSL_DECLARE_FLAG(absl::Duration, timeout);
+// Of the commands about one run.
+ABSL_DECLARE_FLAG(std::string, affinity);
 
 namespace thermograd::cli {
 

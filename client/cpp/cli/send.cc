@@ -333,6 +333,7 @@ absl::Status Run(Operands files, Console& console) {
   client::RunStreamOptions options;
   options.accept_timeout = timeout;
   options.send_timeout = timeout;
+  options.affinity = absl::GetFlag(FLAGS_affinity);
   options.on_report = [&console,
                        format = absl::GetFlag(FLAGS_format)](const v1::StepReport& report) {
     PrintReport(report, format, console.out);
@@ -366,7 +367,7 @@ Command SendCommand() {
               "parameter, or with --kind=activation of its layer.",
           .flags = {"run", "spec", "kind", "microbatches", "weights", "tensor_name", "first_step",
                     "microbatch_size", "learning_rate", "weight_decay", "statistics", "address",
-                    "tls_ca_file", "timeout", "format"},
+                    "tls_ca_file", "timeout", "affinity", "format"},
           .check = Check,
           .run = Run};
 }

@@ -11,6 +11,7 @@
 #include "grpcpp/client_context.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "src/grpc_status.h"
+#include "src/run_metadata.h"
 #include "thermograd/v1/training_analysis_service.grpc.pb.h"
 
 namespace thermograd::client {
@@ -127,9 +128,11 @@ absl::StatusOr<v1::DescribeMetricsResponse> Describe(std::shared_ptr<grpc::Chann
 }
 
 absl::StatusOr<uint32_t> SetCadence(std::shared_ptr<grpc::Channel> channel, const std::string& run,
-                                    const v1::Cadence& cadence, absl::Duration timeout) {
+                                    const v1::Cadence& cadence, absl::Duration timeout,
+                                    const std::string& affinity) {
   const auto stub = v1::TrainingAnalysisService::NewStub(channel);
   grpc::ClientContext context;
+  AddRunMetadata(run, affinity, context);
   SetTimeout(timeout, context);
   v1::SetCadenceRequest request;
   request.set_run(run);

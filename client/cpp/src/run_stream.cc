@@ -11,14 +11,15 @@
 #include "absl/synchronization/mutex.h"
 #include "grpcpp/client_context.h"
 #include "src/grpc_status.h"
+#include "src/run_metadata.h"
 #include "src/watchdog.h"
 #include "thermograd/v1/training_analysis_service.grpc.pb.h"
 
 namespace thermograd::client {
 
-std::string RunMetadataValue(absl::string_view run) {
+std::string MetadataValue(absl::string_view name) {
   std::string value;
-  for (const char c : run) {
+  for (const char c : name) {
     if (c > ' ' && c <= '~' && c != '%') {
       value.push_back(c);
     } else {
@@ -32,7 +33,7 @@ class RunStream::Call {
  public:
   Call(std::shared_ptr<grpc::Channel> channel, const std::string& run, RunStreamOptions options)
       : options_(std::move(options)), stub_(v1::TrainingAnalysisService::NewStub(channel)) {
-    context_.AddMetadata(kRunMetadataKey, RunMetadataValue(run));
+    AddRunMetadata(run, options_.affinity, context_);
     stream_ = stub_->StreamRun(&context_);
     reader_ = std::thread([this] { ReadAll(); });
   }

@@ -37,6 +37,7 @@ def watch(
     learning_rate: float | Callable[[Any], Any],
     address: str = "127.0.0.1:50051",
     credentials: grpc.ChannelCredentials | None = None,
+    affinity: str | None = None,
     log: Iterable[str] = ("gradients", "parameters"),
     log_freq: int = 1,
     include: str | None = None,
@@ -59,6 +60,8 @@ def watch(
         learning_rate: of the optimiser; a schedule is called with the step, counted from zero.
         address: host:port of the server.
         credentials: gRPC credentials; none: the connection is not encrypted.
+        affinity: what load balancers choose the server by: runs that are to be compared with one
+            another need the same. None: the run's name.
         log: what to stream: "gradients", "parameters" (weights; charges need them), "updates" (what
             the optimiser adds to the weights; see `tap_updates`).
         log_freq: every so many steps are streamed.
@@ -107,7 +110,7 @@ def watch(
 
     def open_run(receive: _Receiver) -> Sender:
         connect = functools.partial(wire.open_channel, address, credentials)
-        return Sender(connect, queue_bytes, receive)
+        return Sender(connect, queue_bytes, receive, affinity=affinity)
 
     return Watcher(settings, begin, declare, open_run, on_report)
 

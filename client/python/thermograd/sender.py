@@ -122,11 +122,13 @@ class Sender:
         queue_bytes: int,
         on_report: Callable[[report_pb2.StepReport], None],
         on_cadence: Callable[[run_pb2.Cadence], None] | None = None,
+        affinity: str | None = None,
     ) -> None:
         self._connect = connect
         self._queue_bytes = queue_bytes
         self._on_report = on_report
         self._on_cadence = on_cadence
+        self._affinity = affinity
 
         # Guards everything below.
         self._changed = threading.Condition()
@@ -138,6 +140,7 @@ class Sender:
         self._connections = 0
         self._failures = 0
         self._is_closing = False
+        self._is_given_up = False
         self._has_overflowed = False
         self._call: grpc.Call | None = None
         self._noticed: set[report_pb2.NoticeKind] = set()
@@ -177,7 +180,8 @@ class Sender:
     def close(self, timeout: float) -> bool:
         """Sends what is queued and ends the run; True if every step was acknowledged.
 
-        An unreachable server is tried once more, not until `timeout`. Called by `on_report`, it
+        Where the connection breaks meanwhile the rest goes over another, but a server that does
+        not accept the run is tried once more, not until `timeout`. Called by `on_report`, it
         cannot wait and returns False.
         """
         with self._changed:
@@ -187,10 +191,12 @@ class Sender:
             return False
         self._thread.join(timeout)
         with self._changed:
+            self._is_given_up = True
+            self._changed.notify_all()
             call = self._call
         if call is not None:
             call.cancel()
-            self._thread.join(_CANCEL_SECONDS)
+        self._thread.join(_CANCEL_SECONDS)
         with self._changed:
             self._requeue()
             while self._waiting:
@@ -235,9 +241,10 @@ class Sender:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._is_closing)
-                if not self._waiting:
+                if not self._waiting or self._is_given_up:
                     return
                 spec = self._waiting[0].spec
+                connections = self._connections
             try:
                 code, details = self._stream_once(spec)
             except Exception as error:  # Such as credentials of the wrong type: would only recur.
@@ -255,7 +262,9 @@ class Sender:
                 is_in_order = code is grpc.StatusCode.OK
                 if is_in_order and self._waiting and self._waiting[0].spec is not spec:
                     continue
-                if self._is_closing:
+                was_closing = self._is_closing
+                was_refused = self._connections == connections
+                if was_closing and (was_refused or not self._waiting):
                     return
                 self._failures += 1
                 delay = min(
@@ -264,7 +273,8 @@ class Sender:
                 )
                 # Trainers that lost the same server must not all come back at once.
                 self._changed.wait_for(
-                    lambda: self._is_closing, delay * random.uniform(0.5, 1.0)
+                    lambda: self._is_given_up or self._is_closing != was_closing,
+                    delay * random.uniform(0.5, 1.0),
                 )
 
     def _stop(self, reason: str) -> None:
@@ -287,10 +297,12 @@ class Sender:
         session = _Session()
         channel = self._connect()
         call = service_grpc.TrainingAnalysisServiceStub(channel).StreamRun(
-            self._requests(session, spec), metadata=wire.run_metadata(spec.run)
+            self._requests(session, spec), metadata=wire.run_metadata(spec.run, self._affinity)
         )
         with self._changed:
             self._call = call
+            if self._is_given_up:
+                call.cancel()
         # The stream as a whole has no deadline; its beginning has.
         deadline = threading.Timer(_ACCEPT_SECONDS, call.cancel)
         deadline.daemon = True

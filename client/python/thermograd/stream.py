@@ -36,6 +36,7 @@ class RunStream:
         spec: run_pb2.RunSpec,
         *,
         credentials: grpc.ChannelCredentials | None = None,
+        affinity: str | None = None,
         chunk_bytes: int = wire.DEFAULT_CHUNK_BYTES,
         timeout: float = 60.0,
         on_notice: Callable[[report_pb2.Notice], None] | None = None,
@@ -43,6 +44,7 @@ class RunStream:
     ) -> None:
         """Declares the run and waits until the server accepts it.
 
+        `affinity`: what load balancers hash on; None: the run's name.
         `on_notice`, `on_cadence`: called with the server's notices and with what it asks the client
         to stream, by the thread that waits for an answer; it is the caller's to follow.
         """
@@ -61,7 +63,7 @@ class RunStream:
         )
         self._channel = wire.open_channel(address, credentials)
         self._call = service_grpc.TrainingAnalysisServiceStub(self._channel).StreamRun(
-            iter(self._requests.get, None), metadata=wire.run_metadata(spec.run)
+            iter(self._requests.get, None), metadata=wire.run_metadata(spec.run, affinity)
         )
         threading.Thread(target=self._read, daemon=True).start()
         try:

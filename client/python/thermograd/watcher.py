@@ -85,6 +85,7 @@ def watch(
     run: str,
     address: str = "127.0.0.1:50051",
     credentials: grpc.ChannelCredentials | None = None,
+    affinity: str | None = None,
     log: str | Iterable[str] = ("gradients", "parameters"),
     mode: Literal["tensors", "statistics", "auto"] = "auto",
     log_freq: int = 1,
@@ -117,6 +118,8 @@ def watch(
         run: name of the run, unique among live runs.
         address: host:port of the server.
         credentials: gRPC credentials; none: the connection is not encrypted.
+        affinity: what load balancers choose the server by: runs that are to be compared with one
+            another need the same. None: the run's name.
         log: what to stream: "gradients", "parameters" (weights; charges need them), "activations"
             (of training batches), "updates" (what the optimiser added to the weights), several of
             these, or "all" of these; besides, "preconditioner" (the diagonal that Adam and AdamW
@@ -167,6 +170,7 @@ def watch(
         run=run,
         address=address,
         credentials=credentials,
+        affinity=affinity,
         logs=_logs(log, optimizer),
         mode=mode,
         log_freq=log_freq,
@@ -234,6 +238,7 @@ class Watcher:
         run: str,
         address: str,
         credentials: grpc.ChannelCredentials | None,
+        affinity: str | None,
         logs: set[str],
         mode: str,
         log_freq: int,
@@ -271,6 +276,7 @@ class Watcher:
         self._optimizer = optimizer
         self._run = run
         self._connect = functools.partial(wire.open_channel, address, credentials)
+        self._affinity = affinity
         self._logs = logs
         self._mode = mode
         self._layers = layers
@@ -1029,7 +1035,11 @@ class Watcher:
             self._residual_check = ResidualCheck(self._symmetries, largest)
         if self._sender is None:
             self._sender = Sender(
-                self._connect, self._queue_bytes, self._on_report, self._on_cadence
+                self._connect,
+                self._queue_bytes,
+                self._on_report,
+                self._on_cadence,
+                self._affinity,
             )
         return spec
 

@@ -22,6 +22,7 @@ GRADIENT_AFTER_UPDATE = tensor_pb2.TENSOR_KIND_GRADIENT_AFTER_UPDATE
 REDUCED_GRADIENT = tensor_pb2.TENSOR_KIND_REDUCED_GRADIENT
 
 RUN_METADATA_KEY = "x-thermograd-run"
+AFFINITY_METADATA_KEY = "x-thermograd-affinity"
 DEFAULT_CHUNK_BYTES = 1 << 20
 
 # By name, because NumPy has no bfloat16 of its own.
@@ -51,16 +52,23 @@ def open_channel(address: str, credentials: grpc.ChannelCredentials | None) -> g
     return grpc.secure_channel(address, credentials, options=_CHANNEL_OPTIONS)
 
 
-def run_metadata(run: str) -> tuple[tuple[str, str], ...]:
-    """The run's name as call metadata, for load balancers that hash on it.
+def run_metadata(run: str, affinity: str | None = None) -> tuple[tuple[str, str], ...]:
+    """The run's name as call metadata, and what load balancers hash on: `affinity`, else the name.
 
-    Metadata admits printable ASCII only: every other byte, the blank and '%' are percent-encoded.
+    Calls of equal affinity meet at one server.
     """
-    value = "".join(
-        chr(byte) if 0x21 <= byte <= 0x7E and byte != 0x25 else f"%{byte:02X}"
-        for byte in run.encode()
+    return (
+        (RUN_METADATA_KEY, _metadata_value(run)),
+        (AFFINITY_METADATA_KEY, _metadata_value(affinity or run)),
     )
-    return ((RUN_METADATA_KEY, value),)
+
+
+def _metadata_value(text: str) -> str:
+    # Metadata admits printable ASCII only: every other byte, the blank and '%' are percent-encoded.
+    return "".join(
+        chr(byte) if 0x21 <= byte <= 0x7E and byte != 0x25 else f"%{byte:02X}"
+        for byte in text.encode()
+    )
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
@@ -67,24 +68,27 @@ void AwaitCancellation(const grpc::ServerContext& context) {
   while (!context.IsCancelled()) absl::SleepFor(absl::Milliseconds(5));
 }
 
-TEST(RunMetadataValue, EncodesWhatMetadataDoesNotAdmit) {
-  EXPECT_EQ(RunMetadataValue("gpt-2/seed=1~!"), "gpt-2/seed=1~!");
-  EXPECT_EQ(RunMetadataValue("a b%\n\x7f"), "a%20b%25%0A%7F");
-  EXPECT_EQ(RunMetadataValue("\xc3\xa9"), "%C3%A9");
-  EXPECT_EQ(RunMetadataValue(""), "");
+TEST(MetadataValue, EncodesWhatMetadataDoesNotAdmit) {
+  EXPECT_EQ(MetadataValue("gpt-2/seed=1~!"), "gpt-2/seed=1~!");
+  EXPECT_EQ(MetadataValue("a b%\n\x7f"), "a%20b%25%0A%7F");
+  EXPECT_EQ(MetadataValue("\xc3\xa9"), "%C3%A9");
+  EXPECT_EQ(MetadataValue(""), "");
 }
 
 TEST(RunStream, SendsARunInTheOrderOfTheCalls) {
   Requests requests;
   std::string metadata;
   FakeServer server({.stream_run = [&](grpc::ServerContext& context, Transport& transport) {
-    const auto range = context.client_metadata().equal_range(kRunMetadataKey);
-    for (auto entry = range.first; entry != range.second; ++entry) {
-      metadata.append(entry->second.data(), entry->second.size());
+    for (const char* key : {kRunMetadataKey, kAffinityMetadataKey}) {
+      const auto range = context.client_metadata().equal_range(key);
+      for (auto entry = range.first; entry != range.second; ++entry) {
+        absl::StrAppend(&metadata, key, "=",
+                        absl::string_view(entry->second.data(), entry->second.size()), ";");
+      }
     }
     return Recording(requests).stream_run(context, transport);
   }});
-  const std::unique_ptr<RunStream> stream = OpenOrDie(server);
+  const std::unique_ptr<RunStream> stream = OpenOrDie(server, {.affinity = "probe set"});
   v1::StepBegin begin;
   begin.set_step(7);
   ASSERT_TRUE(stream->BeginStep(begin).ok());
@@ -96,7 +100,7 @@ TEST(RunStream, SendsARunInTheOrderOfTheCalls) {
   ASSERT_TRUE(stream->EndStep(7).ok());
   ASSERT_TRUE(stream->Finish(kLong).ok());
 
-  EXPECT_EQ(metadata, "run%201");
+  EXPECT_EQ(metadata, "x-thermograd-run=run%201;x-thermograd-affinity=probe%20set;");
   ASSERT_THAT(requests, SizeIs(5));
   EXPECT_EQ(requests[0].run_spec().run(), "run 1");
   EXPECT_EQ(requests[1].step_begin().step(), 7u);

@@ -276,6 +276,33 @@ def test_closing_tries_an_absent_server_only_once_more():
         assert_accounts(sender.stats)
 
 
+def test_a_connection_that_breaks_while_closing_costs_no_step(recorder):
+    recorder.end_after = 3, grpc.StatusCode.UNAVAILABLE, "draining"
+    recorder.acknowledges.clear()
+    with Running(recorder.address) as sender:
+        for number in range(4):
+            sender.put(step(number))
+        answers = []
+        closing = threading.Thread(target=lambda: answers.append(sender.close(60)))
+        closing.start()
+        assert eventually(lambda: sender._is_closing)
+        recorder.acknowledges.set()
+        closing.join(60)
+        assert answers == [True]
+        assert sender.stats.acknowledged_steps == 4 and sender.stats.reconnects == 1
+        assert "draining" in sender.stats.last_error
+
+
+def test_a_server_that_ends_every_stream_does_not_hold_the_closing(recorder):
+    recorder.end_after = 1, grpc.StatusCode.UNAVAILABLE, "again"
+    with Running(recorder.address) as sender:
+        sender.put(step(0))
+        assert not sender.close(0.5)
+        assert not sender._thread.is_alive()
+        assert sender.stats.reconnects and sender.stats.dropped_steps == 1
+        assert_accounts(sender.stats)
+
+
 def test_a_step_that_cannot_be_read_is_dropped_alone(recorder):
     class Broken:
         spec = SPEC

@@ -108,4 +108,11 @@ def test_snapshots_do_not_follow_the_tensor():
     "run, value", [("plain-1", "plain-1"), ("a b%", "a%20b%25"), ("é\n", "%C3%A9%0A")]
 )
 def test_the_runs_name_as_metadata(run, value):
-    assert wire.run_metadata(run) == (("x-thermograd-run", value),)
+    assert wire.run_metadata(run) == (
+        ("x-thermograd-run", value),
+        ("x-thermograd-affinity", value),
+    )
+    assert wire.run_metadata("other", run) == (
+        ("x-thermograd-run", "other"),
+        ("x-thermograd-affinity", value),
+    )

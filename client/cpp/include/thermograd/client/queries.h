@@ -47,10 +47,12 @@ absl::StatusOr<v1::DescribeMetricsResponse> Describe(std::shared_ptr<grpc::Chann
                                                      absl::Duration timeout = absl::Seconds(10));
 
 /// Asks the clients of a live run to change what they stream. Returns how many of its streams were
-/// asked; NOT_FOUND: none is open on this server.
+/// asked; NOT_FOUND: none is open on this server. `affinity` is that of the run's streams, by which
+/// a load balancer finds their server; empty: the run's name.
 absl::StatusOr<uint32_t> SetCadence(std::shared_ptr<grpc::Channel> channel, const std::string& run,
                                     const v1::Cadence& cadence,
-                                    absl::Duration timeout = absl::Seconds(10));
+                                    absl::Duration timeout = absl::Seconds(10),
+                                    const std::string& affinity = "");
 
 /// OK if the server says that it serves (grpc.health.v1), UNAVAILABLE if it says that it does not,
 /// and the call's own error otherwise. `service` empty: the server as a whole.

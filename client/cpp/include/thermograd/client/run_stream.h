@@ -22,17 +22,23 @@
 
 namespace thermograd::client {
 
-/// Metadata key that carries the run's name, for load balancers that hash on it.
+/// Metadata key that carries the run's name.
 inline constexpr char kRunMetadataKey[] = "x-thermograd-run";
 
-/// The run's name as a metadata value. Metadata admits printable ASCII only, so every other byte,
-/// the blank and '%' are percent-encoded.
-std::string RunMetadataValue(absl::string_view run);
+/// Metadata key of what load balancers hash on: calls of equal affinity meet at one server.
+inline constexpr char kAffinityMetadataKey[] = "x-thermograd-affinity";
+
+/// A name as a metadata value. Metadata admits printable ASCII only, so every other byte, the blank
+/// and '%' are percent-encoded.
+std::string MetadataValue(absl::string_view name);
 
 /// How a RunStream behaves.
 struct RunStreamOptions {
   /// Bytes of tensor data in one message. The server's own limit is used where it is smaller.
   size_t chunk_bytes = size_t{1} << 20;
+  /// What load balancers choose the server by: runs that are to be compared with one another need
+  /// the same. Empty: the run's name.
+  std::string affinity = {};
   /// How long Open waits for the server to accept the run.
   absl::Duration accept_timeout = absl::Seconds(10);
   /// How long one message may be held up by the server's back-pressure before the call is given up,
@@ -56,8 +62,9 @@ struct RunStreamOptions {
 /// the stream's own drains the answers, so the server never waits for the caller to read.
 ///
 /// When a method that sends fails, the stream is over and the error is the server's reason, or
-/// DEADLINE_EXCEEDED if the server took too long. After that or UNAVAILABLE the run can be resumed
-/// by another stream whose RunSpec.resume_after_step is last_acknowledged_step(). INVALID_ARGUMENT
+/// DEADLINE_EXCEEDED if the server took too long. After that or UNAVAILABLE, and after UNKNOWN or
+/// INTERNAL, which load balancers make of a server that died, the run can be resumed by another
+/// stream whose RunSpec.resume_after_step is last_acknowledged_step(). INVALID_ARGUMENT
 /// about a tensor that never left the process leaves the stream as it was.
 class RunStream {
  public:
