@@ -88,7 +88,9 @@ TEST(RunStream, SendsARunInTheOrderOfTheCalls) {
     }
     return Recording(requests).stream_run(context, transport);
   }});
-  const std::unique_ptr<RunStream> stream = OpenOrDie(server, {.affinity = "probe set"});
+  RunStreamOptions options;
+  options.affinity = "probe set";
+  const std::unique_ptr<RunStream> stream = OpenOrDie(server, options);
   v1::StepBegin begin;
   begin.set_step(7);
   ASSERT_TRUE(stream->BeginStep(begin).ok());

@@ -5,3 +5,5 @@ import sys
 
 TESTS = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(TESTS), str(TESTS / "end_to_end")]
+
+import system_support  # noqa: E402, F401  (puts the client package on the path)
