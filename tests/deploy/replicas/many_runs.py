@@ -132,7 +132,7 @@ class SynchronousRun:
         self.resumed_at = []
         self.errors = []
         self.reports = {}
-        self.acknowledged = 0
+        self._acknowledged = 0
         self._failure = None
         self._is_closing = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -140,6 +140,13 @@ class SynchronousRun:
 
     def advance(self, is_allowed):
         """Does nothing: the run has a thread of its own."""
+    @property
+    def acknowledged(self):
+        """Steps acknowledged so far. Raises what ended the thread, if anything did."""
+        if self._failure is not None:
+            raise self._failure
+        return self._acknowledged
+
     def _run(self):
         try:
             while not self._is_closing.wait(RETRY_SECONDS):
@@ -151,21 +158,20 @@ class SynchronousRun:
                     self.errors.append(f"{error.code().name}: {error.details()}")
         except BaseException as error:
             self._failure = error
-            raise
 
     def _stream(self):
         spec = declaration(self._number)
-        if self.acknowledged:
-            spec.resume_after_step = self.acknowledged - 1
-        self.resumed_at.append(self.acknowledged)
+        if self._acknowledged:
+            spec.resume_after_step = self._acknowledged - 1
+        self.resumed_at.append(self._acknowledged)
         with thermograd.RunStream(
             self._address, spec, credentials=self._credentials
         ) as stream:
-            while self.acknowledged < STEPS:
-                while not self._is_allowed(self.acknowledged):
+            while self._acknowledged < STEPS:
+                while not self._is_allowed(self._acknowledged):
                     if self._is_closing.wait(0.02):
                         return
-                step = Step(spec, self._number, self.acknowledged)
+                step = Step(spec, self._number, self._acknowledged)
                 stream.begin_step(
                     step.number,
                     loss=step.begin.loss,
@@ -178,7 +184,7 @@ class SynchronousRun:
                 report = stream.end_step()
                 assert stream.last_acknowledged_step == step.number
                 self.reports[step.number] = report
-                self.acknowledged += 1
+                self._acknowledged += 1
             self._is_closing.wait()
 
     def close(self):
@@ -186,8 +192,6 @@ class SynchronousRun:
         self._is_closing.set()
         self._thread.join(30)
         assert not self._thread.is_alive()
-        if self._failure is not None:
-            raise self._failure
         assert self.acknowledged == STEPS
 
 

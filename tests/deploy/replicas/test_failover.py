@@ -5,6 +5,7 @@ servers must be what a single server says of the same data.
 """
 
 import math
+import re
 
 import grpc
 import pytest
@@ -22,6 +23,8 @@ SYNCHRONOUS_RUNS = 20
 GATE = STEPS - WINDOW_STEPS - 1
 FLAGS = ("--max_series=100000",)
 TOLERANCE = 1e-12
+# HAProxy 2.6 loses the status of a call that its server ends, see deploy/load_balancers/README.md.
+DRAINED = {NGINX: "UNAVAILABLE: draining", HAPROXY: "(UNAVAILABLE: draining|CANCELLED: )"}
 LIVE = "and on (instance, run) (thermograd_run_live == 1)"
 
 
@@ -133,7 +136,7 @@ def test_runs_outlive_their_servers_and_add_up(alone, name):
                     assert each.resumed_at == sorted(each.resumed_at)
                     assert (len(each.resumed_at) > 1) == (name_of(number) in moved)
                     if name_of(number) in on_drained:
-                        assert any("UNAVAILABLE: draining" in said for said in each.errors)
+                        assert any(re.match(DRAINED[name], said) for said in each.errors)
 
                 for found, expected in zip(figures(many), alone[0], strict=True):
                     assert_equal(found, expected)
