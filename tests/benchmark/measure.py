@@ -29,7 +29,7 @@ ROUNDS = 5
 LEVELS = {"x86-64-v4": None, "x86-64-v3": "Haswell", "baseline": "Prescott"}
 STREAM_GROUPS = ("ingest", "streams", "scaling")
 PEER_GROUPS = ("similarity", "noise_scale", "tensor", "trainer")
-GROUPS = ("kernels", "products", *STREAM_GROUPS, *PEER_GROUPS)
+GROUPS = ("kernels", "products", *STREAM_GROUPS, "replicas", *PEER_GROUPS)
 
 
 def run(*command: str | pathlib.Path, quiet: bool = False, **variables: str) -> None:
@@ -94,6 +94,16 @@ def streams(group: str, output: pathlib.Path, quick: bool) -> None:
         )  # fmt: skip
 
 
+def replicas(output: pathlib.Path, quick: bool) -> None:
+    """Several servers behind load balancers."""
+    run(
+        sys.executable, HERE / "replicas.py", "--stream-load", PROGRAMS / "stream_load",
+        "--output", output / "replicas.jsonl", f"--rounds={ROUNDS}",
+        *(["--quick", "--megabytes=256"] if quick else []),
+        THERMOGRAD_SERVER=str(PROGRAMS / "thermograd-server"),
+    )  # fmt: skip
+
+
 def peer(group: str, output: pathlib.Path, quick: bool) -> None:
     """Other people's programs, installed into an environment of their own."""
     environment = ROOT / "build/benchmark-peers"
@@ -131,6 +141,8 @@ def main() -> None:
         (output / f"{group}.jsonl").unlink(missing_ok=True)
         if group in STREAM_GROUPS:
             streams(group, output, arguments.quick)
+        elif group == "replicas":
+            replicas(output, arguments.quick)
         elif group in PEER_GROUPS:
             peer(group, output, arguments.quick)
         else:

@@ -42,6 +42,10 @@ ABSL_FLAG(size_t, megabytes, 512, "bytes of one measurement of ingest and of str
 ABSL_FLAG(double, seconds, 0.05, "least server time of one measurement of scaling");
 ABSL_FLAG(bool, quick, false, "fewer cases");
 ABSL_FLAG(std::string, serve, "", "be a server instead: empty_handler or raw_tcp");
+ABSL_FLAG(std::vector<std::string>, send_to, {},
+          "send --megabytes to running servers instead, streams by turns, and print the seconds");
+ABSL_FLAG(size_t, streams, 16, "streams of --send_to");
+ABSL_FLAG(std::string, tls_ca_file, "", "encrypt, and trust this certificate");
 
 namespace thermograd {
 namespace {
@@ -73,7 +77,14 @@ std::shared_ptr<grpc::Channel> NewConnection(const std::string& address) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetMaxReceiveMessageSize(-1);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  if (absl::GetFlag(FLAGS_tls_ca_file).empty()) {
+    return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  }
+  const auto file = client::MappedFile::Open(absl::GetFlag(FLAGS_tls_ca_file));
+  Check(file.status());
+  grpc::SslCredentialsOptions options;
+  options.pem_root_certs = std::string(file->bytes());
+  return grpc::CreateCustomChannel(address, grpc::SslCredentials(options), arguments);
 }
 
 std::unique_ptr<client::RunStream> Open(const std::string& address, const v1::RunSpec& spec,
@@ -247,9 +258,12 @@ void MeasureIngest(MeasurementFile* file) {
 
 // --- streams ------------------------------------------------------------------------------------
 
-// All streams together send `bytes`, in steps of two microbatches of 1 MiB each.
-void SendFromStreams(const ServerProcess& server, size_t streams, size_t bytes,
-                     Throughput* throughput) {
+using Send = std::function<void()>;
+
+// All streams together send `bytes`, in steps of two microbatches of 1 MiB each, to the addresses
+// by turns. `measure` gets the exact number of bytes and must call what sends them.
+void SendFromStreams(const std::vector<std::string>& addresses, size_t streams, size_t bytes,
+                     const std::function<void(size_t, const Send&)>& measure) {
   constexpr uint64_t kElements = uint64_t{1} << 18;
   constexpr uint32_t kMicrobatches = 2;
   const std::string tensor(kElements * sizeof(float), '>');
@@ -261,7 +275,7 @@ void SendFromStreams(const ServerProcess& server, size_t streams, size_t bytes,
     v1::RunSpec spec;
     spec.set_run(absl::StrCat("run", i));
     AddParameter(&spec, {kElements});
-    opened.push_back(Open(server.address(), spec));
+    opened.push_back(Open(addresses[i % addresses.size()], spec));
   }
   std::latch start(1);
   std::vector<std::thread> threads;
@@ -278,7 +292,7 @@ void SendFromStreams(const ServerProcess& server, size_t streams, size_t bytes,
       Check(stream.Finish());
     });
   }
-  throughput->Add(server, streams * steps * step_bytes, [&] {
+  measure(streams * steps * step_bytes, [&] {
     start.count_down();
     for (std::thread& thread : threads) thread.join();
   });
@@ -294,7 +308,9 @@ void MeasureStreams(MeasurementFile* file) {
     for (const size_t streams : counts) {
       // A new server for each, because its peak memory is asked for.
       const ServerProcess server(Thermograd({"--max_streams=1024"}));
-      SendFromStreams(server, streams, bytes, &found[streams]);
+      SendFromStreams({server.address()}, streams, bytes, [&](size_t sent, const Send& send) {
+        found[streams].Add(server, sent, send);
+      });
       memory[streams].push_back(1e-6 * server.PeakBytes());
     }
   }
@@ -321,6 +337,16 @@ void MeasureStreams(MeasurementFile* file) {
     }
     file->Write(peak);
   }
+}
+
+int SendToRunningServers(const std::vector<std::string>& addresses) {
+  SendFromStreams(addresses, absl::GetFlag(FLAGS_streams), absl::GetFlag(FLAGS_megabytes) << 20,
+                  [](size_t sent, const Send& send) {
+                    const double begin = Seconds();
+                    send();
+                    std::printf("{\"bytes\": %zu, \"seconds\": %.9f}\n", sent, Seconds() - begin);
+                  });
+  return EXIT_SUCCESS;
 }
 
 // --- scaling ------------------------------------------------------------------------------------
@@ -535,5 +561,7 @@ int main(int argc, char** argv) {
   const std::string serve = absl::GetFlag(FLAGS_serve);
   if (serve == "empty_handler") return thermograd::ServeEmptyHandler();
   if (serve == "raw_tcp") return thermograd::ServeRawTcp();
+  const std::vector<std::string> addresses = absl::GetFlag(FLAGS_send_to);
+  if (!addresses.empty()) return thermograd::SendToRunningServers(addresses);
   return thermograd::Main(groups);
 }

@@ -56,9 +56,9 @@ absl::Status Run(Operands operands, Console& console) {
   if (!cadence.ok()) return cadence.status();
   absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = Connect();
   if (!channel.ok()) return channel.status();
-  const absl::StatusOr<uint32_t> streams = client::SetCadence(
-      *std::move(channel), operands.front(), *cadence, absl::GetFlag(FLAGS_timeout),
-      absl::GetFlag(FLAGS_affinity));
+  const absl::StatusOr<uint32_t> streams =
+      client::SetCadence(*std::move(channel), operands.front(), *cadence,
+                         absl::GetFlag(FLAGS_timeout), absl::GetFlag(FLAGS_affinity));
   if (!streams.ok()) return streams.status();
   console.out << "asked " << *streams << (*streams == 1 ? " stream\n" : " streams\n");
   return absl::OkStatus();

@@ -91,7 +91,7 @@ def live_runs(server):
 
 
 def assert_equal(found, expected):
-    assert found.keys() == expected.keys()
+    assert not found.keys() ^ expected.keys()
     for key, value in expected.items():
         assert math.isclose(found[key], value, rel_tol=TOLERANCE), (key, found[key], value)
 
@@ -143,8 +143,12 @@ def test_runs_outlive_their_servers_and_add_up(alone, name):
 
                 def everything():
                     found = prometheus.query(f'{{run!=""}} {LIVE}')
-                    live = sum(("__name__", "thermograd_run_live") in labels for labels in found)
-                    return live == RUNS and found
+                    last_steps = [
+                        value
+                        for labels, value in found.items()
+                        if ("__name__", "thermograd_last_step") in labels
+                    ]
+                    return last_steps == [STEPS - 1] * RUNS and found
 
                 found = series_of_runs(
                     (dict(labels), value) for labels, value in eventually(everything).items()
