@@ -62,9 +62,9 @@ struct RunStreamOptions {
 /// the stream's own drains the answers, so the server never waits for the caller to read.
 ///
 /// When a method that sends fails, the stream is over and the error is the server's reason, or
-/// DEADLINE_EXCEEDED if the server took too long. After that or UNAVAILABLE, and after UNKNOWN or
-/// INTERNAL, which load balancers make of a server that died, the run can be resumed by another
-/// stream whose RunSpec.resume_after_step is last_acknowledged_step(). INVALID_ARGUMENT
+/// DEADLINE_EXCEEDED if the server took too long. After that or UNAVAILABLE, and after UNKNOWN,
+/// INTERNAL or CANCELLED, which load balancers make of a server that died, the run can be resumed by
+/// another stream whose RunSpec.resume_after_step is last_acknowledged_step(). INVALID_ARGUMENT
 /// about a tensor that never left the process leaves the stream as it was.
 class RunStream {
  public:
