@@ -63,8 +63,8 @@ struct RunStreamOptions {
 ///
 /// When a method that sends fails, the stream is over and the error is the server's reason, or
 /// DEADLINE_EXCEEDED if the server took too long. After that or UNAVAILABLE, and after UNKNOWN,
-/// INTERNAL or CANCELLED, which load balancers make of a server that died, the run can be resumed by
-/// another stream whose RunSpec.resume_after_step is last_acknowledged_step(). INVALID_ARGUMENT
+/// INTERNAL or CANCELLED, which load balancers make of a server that died, the run can be resumed
+/// by another stream whose RunSpec.resume_after_step is last_acknowledged_step(). INVALID_ARGUMENT
 /// about a tensor that never left the process leaves the stream as it was.
 class RunStream {
  public:
