@@ -12,6 +12,7 @@ import json
 import math
 import re
 import threading
+import time
 import urllib.request
 
 import numpy
@@ -258,6 +259,16 @@ def test_the_parts_differ_from_the_whole(prometheus):
         (left_behind,) = prometheus.query(metric + before).values()
         assert abs(left_behind / half - 1) > 1e-3, rule
         assert min(abs(part / whole - 1) for part in parts.values()) > 1e-3, rule
+
+
+def test_the_time_of_the_latest_step_is_that_of_the_wall_clock(prometheus):
+    rule = "run:thermograd_last_step_timestamp_seconds:max"
+    steps = figure(prometheus, "thermograd_last_step", run="moving")
+    still = figure(prometheus, rule, run="whole")
+    eventually(lambda: figure(prometheus, "thermograd_last_step", run="moving") > steps)
+    assert figure(prometheus, rule, run="whole") == still
+    assert 0 < still < eventually(lambda: figure(prometheus, rule, run="moving")) <= time.time()
+    assert time.time() - still < 300
 
 
 def test_every_recording_rule_has_a_value_and_no_rule_an_error(prometheus):
