@@ -101,7 +101,7 @@ def build() -> dashboard.Dashboard:
                 "thermograd_entropy_noise_term",
             ),
             _of_run("Temperature", "thermograd_temperature", logarithmic=True),
-            equipartition(),
+            equipartition(width=8),
         ],
     )
     frame.add_row(
@@ -136,12 +136,14 @@ def build() -> dashboard.Dashboard:
                 " of a phase in which it does not change.",
                 unit="short",
                 width=8,
+                height=8,
             ),
             number(
                 "Steps in the window",
                 {"{{run}}": figure("thermograd_gradient_steps_count")},
                 ["thermograd_gradient_steps_count"],
                 width=8,
+                height=8,
             ),
         ],
     )

@@ -78,13 +78,13 @@ def signal_to_noise() -> timeseries.Panel:
     )
 
 
-def equipartition() -> timeseries.Panel:
+def equipartition(width: int = 12) -> timeseries.Panel:
     """How evenly groups share the gradient."""
     return time_series(
         "Equipartition of the gradient over groups",
         {"{{run}}": figure("thermograd_equipartition_index_ratio")},
         ["thermograd_equipartition_index_ratio"],
-        width=12,
+        width=width,
     )
 
 

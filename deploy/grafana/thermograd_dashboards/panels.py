@@ -177,11 +177,12 @@ def number(
     note: str = "",
     unit: str | None = None,
     width: int = 4,
+    height: int = 4,
     limits: Mapping[float, str] | None = None,
 ) -> stat.Panel:
     """The latest value in large digits; `limits` has the colour from a value on."""
     panel = _begin(stat.Panel(), title, metrics, note, width)
-    panel.unit(unit if unit is not None else _unit_of(metrics)[0]).height(4)
+    panel.unit(unit if unit is not None else _unit_of(metrics)[0]).height(height)
     for reference_id, (legend, expression) in zip(_reference_ids(), curves.items()):
         panel.with_target(_query(expression, reference_id).range().legend_format(legend))
     panel.reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))

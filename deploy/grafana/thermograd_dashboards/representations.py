@@ -154,6 +154,7 @@ def build() -> dashboard.Dashboard:
         ],
     )
     largest = "thermograd_cross_run_maximum_cka"
+    of_layers = figure(_chosen("cross_run_"), _LAYERS)
     layer_pairs = latest(_chosen("cross_run_"), _LAYERS)
     other = 'label_join({}, "other", " ", "other_run", "other_layer")'
     frame.add_row(
@@ -183,12 +184,11 @@ def build() -> dashboard.Dashboard:
             time_series(
                 "${similarity:text} of the same layer in two runs",
                 {
-                    # Labels cannot be compared: each series is one with its layer as other layer.
-                    "{{run}} – {{other_run}} {{layer}}": "("
-                    + figure(_chosen("cross_run_"), _LAYERS)
-                    + ") and on (run, other_run, layer, other_layer) label_replace("
-                    + figure(_chosen("cross_run_"), _LAYERS)
-                    + ', "other_layer", "$1", "layer", "(.*)")'
+                    # Labels cannot be compared: these are the series whose other layer is the layer.
+                    "{{run}} – {{other_run}} {{layer}}": f"{of_layers}"
+                    " and on (run, other_run, layer, other_layer) label_replace("
+                    f"max by (run, other_run, layer) ({of_layers}),"
+                    ' "other_layer", "$1", "layer", "(.*)")'
                 },
                 _first("cross_run_"),
                 note=_STREAMED,

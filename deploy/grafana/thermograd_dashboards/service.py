@@ -96,7 +96,7 @@ def build() -> dashboard.Dashboard:
                 unit="short",
             ),
             number(
-                "Received",
+                "Bytes a second",
                 {_BY_INSTANCE: _sum(_rate("thermograd_received_bytes_total"))},
                 [],
                 note=_note(

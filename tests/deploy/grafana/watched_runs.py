@@ -39,6 +39,8 @@ PARAMETER_IDS = {name: number for number, name in enumerate(PARAMETERS, start=1)
 # Layers on the probe set, and on training batches.
 PROBED = {101: "block.0", 102: "block.1", 103: "block.2"}
 TRAINED = {111: "train.0", 112: "train.1"}
+# The probed layer whose features are multiplied by a random matrix, and from how many.
+PROJECTED, PROJECTED_FROM = 103, 8 * WIDTH
 
 
 def _member(name):
@@ -84,20 +86,20 @@ def _layers():
         "weight_id": PARAMETER_IDS["up.weight"],
         "reader_weight_id": PARAMETER_IDS["down.weight"],
     }
-    probed = [
-        run.Layer(id=number, name=name, width=WIDTH, probe_set="held-out", **weights)
-        for number, name in PROBED.items()
-    ]
-    # Of projected features no figure compares the layer with weights.
-    probed[-1] = run.Layer(
-        id=max(PROBED),
-        name=PROBED[max(PROBED)],
-        width=WIDTH,
-        probe_set="held-out",
-        projected_from=4 * WIDTH,
-    )
-    return probed + [
-        run.Layer(id=number, name=name, width=WIDTH) for number, name in TRAINED.items()
+    projected = {"projected_from": PROJECTED_FROM}
+    return [
+        *(
+            # Projected features cannot be compared with weights.
+            run.Layer(
+                id=number,
+                name=name,
+                width=WIDTH,
+                probe_set="held-out",
+                **(projected if number == PROJECTED else weights),
+            )
+            for number, name in PROBED.items()
+        ),
+        *(run.Layer(id=number, name=name, width=WIDTH) for number, name in TRAINED.items()),
     ]
 
 
@@ -107,8 +109,8 @@ def declaration(name, **fields):
         run=name,
         optimizer=run.Optimizer(kind=run.OPTIMIZER_KIND_SGD),
         parameters=[
-            run.Parameter(id=PARAMETER_IDS[name], name=name, shape=shape, group=group)
-            for name, (shape, group) in PARAMETERS.items()
+            run.Parameter(id=PARAMETER_IDS[parameter], name=parameter, shape=shape, group=group)
+            for parameter, (shape, group) in PARAMETERS.items()
         ],
         layers=_layers(),
         symmetries=_symmetries(),
@@ -172,6 +174,10 @@ class _Network:
         mixed = (self._probe @ self._weights["up.weight"].T).astype(numpy.float32)
         for depth, number in enumerate(PROBED):
             layer = mixed + 0.3 * depth * self._normal(SAMPLES, WIDTH)
+            if number == PROJECTED:
+                wide = numpy.tile(layer, (1, PROJECTED_FROM // WIDTH))
+                layer = wide @ self._normal(PROJECTED_FROM, WIDTH) / numpy.sqrt(WIDTH)
+                layer = layer.astype(numpy.float32)
             sent += chunks(number, tensor.TENSOR_KIND_ACTIVATION, layer)
             sent += chunks(number, tensor.TENSOR_KIND_ACTIVATION_GRADIENT, 0.1 * layer)
         for microbatch in range(MICROBATCHES):
@@ -195,7 +201,7 @@ def _requests(number, loss, sent):
 
 
 class WatchedRuns:
-    """All runs, stepping on one thread until they are closed."""
+    """All runs, stepping on one thread until the block is left."""
 
     def __init__(self, server):
         streams = [
@@ -225,8 +231,10 @@ class WatchedRuns:
         except Exception as error:  # pylint: disable=broad-except
             self._error = error
 
-    def close(self):
-        """Ends all runs."""
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         self._is_over.set()
         self._thread.join()
         errors = [stream.close() for stream, _ in self._streams]
