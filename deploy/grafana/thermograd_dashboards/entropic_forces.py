@@ -8,7 +8,7 @@ from grafana_foundation_sdk.builders import table, timeseries
 from grafana_foundation_sdk.models import dashboard
 
 from thermograd_dashboards import frame
-from thermograd_dashboards.expressions import figure, latest, select
+from thermograd_dashboards.expressions import by_run, figure, latest, select
 from thermograd_dashboards.forces_panels import (
     entropic_share,
     equipartition,
@@ -68,6 +68,11 @@ def _table(title: str, level: str, matcher: str, columns: Mapping[str, str]) -> 
     )
 
 
+def _over_range(metric: str) -> str:
+    """The sum of all scrapes in the range shown."""
+    return f"sum_over_time({select(metric)}[$__range])"
+
+
 def build() -> dashboard.Dashboard:
     """The dashboard."""
     builder = frame.begin(
@@ -87,7 +92,6 @@ def build() -> dashboard.Dashboard:
             ),
         ],
     )
-    sum_over_range = "sum_over_time({}[$__range])"
     frame.add_row(
         builder,
         "Free energy",
@@ -119,19 +123,18 @@ def build() -> dashboard.Dashboard:
             number(
                 "Noise scale of the range shown",
                 {
-                    "{{run}}": "max by (run) ("
-                    + sum_over_range.format(
-                        select("thermograd_gradient_sample_covariance_trace_sum")
+                    "{{run}}": by_run(
+                        "max",
+                        _over_range("thermograd_gradient_sample_covariance_trace_sum")
+                        + " / "
+                        + _over_range("thermograd_gradient_mean_squared_norm_sum"),
                     )
-                    + " / "
-                    + sum_over_range.format(select("thermograd_gradient_mean_squared_norm_sum"))
-                    + ")"
                 },
                 [
                     "thermograd_gradient_sample_covariance_trace_sum",
                     "thermograd_gradient_mean_squared_norm_sum",
                 ],
-                note="Formula: the ratio of both sums over all scrapes in the range: a longer"
+                note="Formula: `sum_t b tr Sigma_b / sum_t |G|^2`, both sums over all scrapes in the range: a longer"
                 " window than the server's. Read: as the gradient noise scale, with less scatter;"
                 " of a phase in which it does not change.",
                 unit="short",

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 #: What tells replicas and ranks of one run apart.
 _COPIES = "instance, job, pod, rank"
+#: What names a run; a server without tenants has no such label, which is as good as an empty one.
+_RUN = ("tenant", "run")
 _OF_RUNS = 'run=~"$run"'
 # Live runs come before ended ones, whatever their steps: doubles hold the sum exactly.
 _LIVE = "1e15"
@@ -19,12 +21,20 @@ def select(metric: str, *matchers: str) -> str:
     return f"{metric}{{{', '.join((_OF_RUNS, *matchers))}}}"
 
 
+def by_run(operator: str, series: str, *labels: str) -> str:
+    """Series aggregated over all but the run and further labels."""
+    return f"{operator} by ({', '.join((*_RUN, *labels))}) ({series})"
+
+
+def on_run(*labels: str) -> str:
+    """What series are joined on that belong to one run."""
+    return f"on ({', '.join((*_RUN, *labels))})"
+
+
 def over_copies(series: str, current: str) -> str:
     """Each series once, from the replica that `current` puts first."""
-    return (
-        f"max without ({_COPIES}) ({series}"
-        f" and on (run, instance) topk by (run) (1, {current}))"
-    )
+    first = by_run("topk", f"1, {current}")
+    return f"max without ({_COPIES}) ({series} and {on_run('instance')} {first})"
 
 
 def figure(metric: str, *matchers: str) -> str:
@@ -49,9 +59,13 @@ def symmetric(pairs: str, row: str, column: str) -> str:
     return with_diagonal(both, row, column)
 
 
-def with_diagonal(pairs: str, row: str, column: str) -> str:
-    """A matrix with the likeness of each row to itself: one."""
-    diagonal = _copied(f"max by (run, {row}) ({pairs}) ^ 0", row, column)
+def with_diagonal(pairs: str, row: str, column: str, *, is_defined: bool = True) -> str:
+    """A matrix with the likeness of each row to itself: one, or NaN where it is not defined.
+
+    Without its diagonal Grafana would put the columns into another order than the rows.
+    """
+    likeness = "^ 0" if is_defined else "* NaN"
+    diagonal = _copied(f"{by_run('max', pairs, row)} {likeness}", row, column)
     return f"{pairs} or {diagonal}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders import timeseries
 
-from thermograd_dashboards.expressions import figure
+from thermograd_dashboards.expressions import figure, on_run
 from thermograd_dashboards.panels import time_series
 
 
@@ -40,7 +40,7 @@ def noise_scale_beside_batch() -> timeseries.Panel:
     batch_size = (
         f"{microbatch_size} * {figure('thermograd_gradient_covariance_trace')}"
         f" / (4 * {figure('thermograd_entropy_noise_term')})"
-        f" and on (run) {figure('thermograd_temperature')}"
+        f" and {on_run()} {figure('thermograd_temperature')}"
     )
     return time_series(
         "Gradient noise scale beside the batch size",

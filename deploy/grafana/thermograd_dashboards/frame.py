@@ -8,6 +8,7 @@ from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard
 
+from thermograd_dashboards.expressions import by_run
 from thermograd_dashboards.panels import DATA_SOURCE, AnyPanel
 
 TAG = "thermograd"
@@ -57,8 +58,9 @@ class _TitledAnnotation(dashboard.AnnotationQuery):
 
 def marks(runs: str) -> list[Annotation]:
     """Start and end of the runs that the matcher `runs` selects, and firing alerts."""
-    live = f"max by (run) (thermograd_run_live{{{runs}}}) == 1"
-    before = f"max by (run) (thermograd_run_live{{{runs}}} offset $__interval) == 1"
+    selected = f"thermograd_run_live{{{runs}}}"
+    live = f"{by_run('max', selected)} == 1"
+    before = f"{by_run('max', f'{selected} offset $__interval')} == 1"
     # Alerts on the service have no run.
     of_runs_or_service = runs.replace('run=~"', 'run=~"|')
     return [

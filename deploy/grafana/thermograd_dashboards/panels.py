@@ -82,6 +82,9 @@ def time_series(
             common_builders.ScaleDistributionConfig().type(common.ScaleDistribution.LOG).log(10)
         )
     panel.axis_centered_zero(centred)
+    panel.color_scheme(
+        dashboard_builders.FieldColor().mode(dashboard.FieldColorModeId.PALETTE_CLASSIC)
+    )
     if limit is not None:
         panel.thresholds(_thresholds({limit: "red"}))
         panel.thresholds_style(
@@ -119,14 +122,32 @@ def matrix(
     panel.with_transformation(
         dashboard.DataTransformerConfig(
             "groupingToMatrix",
-            options={"rowField": rows, "columnField": columns, "valueField": "Value"},
+            options={
+                "rowField": rows,
+                "columnField": columns,
+                "valueField": "Value",
+                "emptyValue": "null",
+            },
         )
     )
     panel.cell_options(
         common.TableColoredBackgroundCellOptions(mode=common.TableCellBackgroundDisplayMode.BASIC)
     )
     if is_p_value:
-        panel.thresholds(_thresholds({0.01: "yellow", 0.05: "text"}, base="green"))
+        panel.thresholds(_thresholds({0.01: "yellow", 0.05: "transparent"}, base="green"))
+        panel.color_scheme(
+            dashboard_builders.FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS)
+        )
+        blank = dashboard.ValueMappingResult(text="–", color="transparent")
+        panel.mappings(
+            [
+                dashboard.SpecialValueMap(
+                    options=dashboard.DashboardSpecialValueMapOptions(
+                        match=dashboard.SpecialValueMatch.NA_N, result=blank
+                    )
+                )
+            ]
+        )
     else:
         panel.min(0).max(1)
         panel.color_scheme(
@@ -187,6 +208,7 @@ def number(
         panel.with_target(_query(expression, reference_id).range().legend_format(legend))
     panel.reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
     panel.graph_mode(common.BigValueGraphMode.AREA)
+    panel.color_scheme(dashboard_builders.FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
     panel.thresholds(_thresholds(limits or {}, base="green"))
     return panel
 
@@ -227,7 +249,10 @@ def value_texts(mapping: Mapping[str, tuple[str, str]]) -> dashboard.ValueMap:
 
 def _begin(panel: _Panel, title: str, metrics: Sequence[str], note: str, width: int) -> _Panel:
     panel.title(title).datasource(DATA_SOURCE).span(width).height(8)
-    panel.description(reference.describe(*metrics, note=note)).no_value(NOT_STREAMED)
+    panel.description(reference.describe(*metrics, note=note))
+    # In a table it would stand in every empty cell.
+    if metrics and not isinstance(panel, table.Panel):
+        panel.no_value(NOT_STREAMED)
     return panel
 
 

@@ -6,7 +6,14 @@ from grafana_foundation_sdk.builders import table, timeseries
 from grafana_foundation_sdk.models import dashboard
 
 from thermograd_dashboards import frame
-from thermograd_dashboards.expressions import figure, latest, symmetric, with_diagonal
+from thermograd_dashboards.expressions import (
+    by_run,
+    figure,
+    latest,
+    on_run,
+    symmetric,
+    with_diagonal,
+)
 from thermograd_dashboards.panels import COLUMNS, matrix, text, time_series
 
 #: What the variable `similarity` chooses from: texts, and what stands in the metrics' names.
@@ -58,10 +65,10 @@ def _by_layer(title: str, metric: str, *, width: int = 6) -> timeseries.Panel:
 
 
 def _runs_matrix(title: str, pairs: str, metric: str, *, is_p_value: bool = False) -> table.Panel:
-    """Run × run; of the likeness of a run to itself only where it is known."""
+    """Run × run, with its diagonal."""
     return matrix(
         title,
-        pairs if is_p_value else with_diagonal(pairs, "run", "other_run"),
+        with_diagonal(pairs, "run", "other_run", is_defined=not is_p_value),
         "run",
         "other_run",
         [metric],
@@ -73,7 +80,7 @@ def _runs_matrix(title: str, pairs: str, metric: str, *, is_p_value: bool = Fals
 
 def _of_runs(name: str) -> str:
     """A figure of two runs, the largest of all probe sets."""
-    return f"max by (run, other_run) ({latest(name)})"
+    return by_run("max", latest(name), "other_run")
 
 
 def build() -> dashboard.Dashboard:
@@ -186,8 +193,8 @@ def build() -> dashboard.Dashboard:
                 {
                     # Labels cannot be compared: these are the series whose other layer is the layer.
                     "{{run}} – {{other_run}} {{layer}}": f"{of_layers}"
-                    " and on (run, other_run, layer, other_layer) label_replace("
-                    f"max by (run, other_run, layer) ({of_layers}),"
+                    f" and {on_run('other_run', 'layer', 'other_layer')} label_replace("
+                    f"{by_run('max', of_layers, 'other_run', 'layer')},"
                     ' "other_layer", "$1", "layer", "(.*)")'
                 },
                 _first("cross_run_"),

@@ -5,7 +5,13 @@ from __future__ import annotations
 from grafana_foundation_sdk.models import dashboard
 
 from thermograd_dashboards import frame
-from thermograd_dashboards.expressions import figure, latest, select
+from thermograd_dashboards.expressions import (
+    by_run,
+    figure,
+    latest,
+    on_run,
+    select,
+)
 from thermograd_dashboards.forces_panels import (
     entropic_share,
     equipartition,
@@ -25,6 +31,11 @@ from thermograd_dashboards.panels import (
 _LIVE_STATES = {"0": ("ended", "orange"), "1": ("live", "green")}
 
 
+def _last(metric: str) -> str:
+    """The last value in the range shown, of the replica and rank where it is largest."""
+    return by_run("max", f"last_over_time({select(metric)}[$__range])")
+
+
 def build() -> dashboard.Dashboard:
     """The dashboard."""
     builder = frame.begin(
@@ -34,9 +45,9 @@ def build() -> dashboard.Dashboard:
         [frame.RUN],
     )
     rate = "[$__rate_interval]"
-    steps_rate = (
-        f"max by (run) (rate({select('thermograd_run_steps_total')}{rate}))"
-    )
+    steps_rate = by_run("max", f"rate({select('thermograd_run_steps_total')}{rate})")
+    live = by_run("max", select("thermograd_run_live"))
+    non_finite = f"increase({select('thermograd_parameter_non_finite_elements_total')}{rate})"
     frame.add_row(
         builder,
         "Runs",
@@ -44,10 +55,8 @@ def build() -> dashboard.Dashboard:
             figures_table(
                 "Runs",
                 {
-                    "State": f"max by (run) (last_over_time("
-                    f"{select('thermograd_run_live')}[$__range]))",
-                    "Step": f"max by (run) (last_over_time("
-                    f"{select('thermograd_last_step')}[$__range]))",
+                    "State": _last("thermograd_run_live"),
+                    "Step": _last("thermograd_last_step"),
                     "Loss": latest("thermograd_loss"),
                     "Entropic loss": latest("thermograd_entropic_loss"),
                     "Noise scale": latest("thermograd_gradient_noise_scale_samples"),
@@ -73,7 +82,7 @@ def build() -> dashboard.Dashboard:
             ),
             states(
                 "Live",
-                {"{{run}}": f"max by (run) ({select('thermograd_run_live')})"},
+                {"{{run}}": live},
                 _LIVE_STATES,
                 note="Formula: `1` while a stream of the run is open, `0` while the series of an"
                 " ended run are kept. Read: a gap is a server that could not be scraped.",
@@ -91,7 +100,7 @@ def build() -> dashboard.Dashboard:
             ),
             time_series(
                 "Memory of windows",
-                {"{{run}}": f"sum by (run) ({select('thermograd_run_memory_bytes')})"},
+                {"{{run}}": by_run("sum", select("thermograd_run_memory_bytes"))},
                 [],
                 note="Formula: `sum(thermograd_run_memory_bytes)` over ranks: windows, and the"
                 " latest step when it ended. Read: it grows with parameters, symmetries and pairs"
@@ -119,7 +128,7 @@ def build() -> dashboard.Dashboard:
         [
             time_series(
                 "Largest symmetry residual",
-                {"{{run}}": f"max by (run) ({figure('thermograd_symmetry_residual_ratio')})"},
+                {"{{run}}": by_run("max", figure("thermograd_symmetry_residual_ratio"))},
                 ["thermograd_symmetry_residual_ratio"],
                 note="The largest of all symmetries of a run.",
                 logarithmic=True,
@@ -128,16 +137,16 @@ def build() -> dashboard.Dashboard:
             time_series(
                 "Gradient balance furthest from zero",
                 {
-                    "{{run}}": "max by (run) (abs("
-                    + figure("thermograd_symmetry_gradient_balance_ratio")
-                    + "))"
+                    "{{run}}": by_run(
+                        "max", f"abs({figure('thermograd_symmetry_gradient_balance_ratio')})"
+                    )
                 },
                 ["thermograd_symmetry_gradient_balance_ratio"],
                 note="The largest absolute value of all symmetries of a run.",
             ),
             time_series(
                 "Smallest effective rank of a layer",
-                {"{{run}}": f"min by (run) ({figure('thermograd_effective_rank')})"},
+                {"{{run}}": by_run("min", figure("thermograd_effective_rank"))},
                 ["thermograd_effective_rank"],
                 note="The smallest of all layers of a run.",
             ),
@@ -154,9 +163,8 @@ def build() -> dashboard.Dashboard:
             time_series(
                 "Elements that are NaN or infinite",
                 {
-                    "{{run}} {{class}}": "sum by (run, class) (increase("
-                    + select("thermograd_parameter_non_finite_elements_total")
-                    + f"{rate})) or on (run) 0 * max by (run) ({select('thermograd_run_live')})"
+                    "{{run}} {{class}}": f"{by_run('sum', non_finite, 'class')}"
+                    f" or {on_run()} 0 * {live}"
                 },
                 [],
                 note="Formula: `increase(thermograd_parameter_non_finite_elements_total)`, summed"

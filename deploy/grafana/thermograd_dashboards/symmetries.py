@@ -8,7 +8,7 @@ from grafana_foundation_sdk.builders import timeseries
 from grafana_foundation_sdk.models import dashboard
 
 from thermograd_dashboards import frame
-from thermograd_dashboards.expressions import figure
+from thermograd_dashboards.expressions import figure, on_run
 from thermograd_dashboards.panels import time_series
 
 _SYMMETRIES = 'symmetry=~"$symmetry"'
@@ -147,7 +147,7 @@ def build() -> dashboard.Dashboard:
                 {
                     "{{run}} {{symmetry}} norm": "sqrt("
                     + figure("thermograd_symmetry_charge", _SYMMETRIES)
-                    + ") and on (run, symmetry) "
+                    + f") and {on_run('symmetry')} "
                     + figure("thermograd_symmetry_equilibrium_norm", _SYMMETRIES),
                     "{{run}} {{symmetry}} at equilibrium": figure(
                         "thermograd_symmetry_equilibrium_norm", _SYMMETRIES
