@@ -29,9 +29,7 @@ NOT_STREAMED = "not streamed by these runs"
 _UNITS = {"rad": "radian", "samples": "short", "steps": "short", "neurons": "short"}
 _PLAIN = "none"
 
-AnyPanel = (
-    timeseries.Panel | table.Panel | stat.Panel | statetimeline.Panel | text_builders.Panel
-)
+AnyPanel = timeseries.Panel | table.Panel | stat.Panel | statetimeline.Panel | text_builders.Panel
 _Panel = TypeVar("_Panel", timeseries.Panel, table.Panel, stat.Panel, statetimeline.Panel)
 #: Expression by legend.
 Curves = Mapping[str, str]
@@ -175,9 +173,7 @@ def figures_table(
     panel = _begin(table.Panel(), title, metrics, note, width).unit("short").decimals(3)
     renamed = {}
     for reference_id, (heading, expression) in zip(_reference_ids(), columns.items()):
-        panel.with_target(
-            _query(expression, reference_id).instant().format(PromQueryFormat.TABLE)
-        )
+        panel.with_target(_query(expression, reference_id).instant().format(PromQueryFormat.TABLE))
         renamed[f"Value #{reference_id}"] = heading
     panel.with_transformation(dashboard.DataTransformerConfig("merge", options={}))
     panel.with_transformation(
@@ -229,7 +225,9 @@ def text(title: str, *metrics: str) -> text_builders.Panel:
     return (
         text_builders.Panel()
         .title(title)
-        .description("Formulas of the measures that the variables choose from, and how to read them.")
+        .description(
+            "Formulas of the measures that the variables choose from, and how to read them."
+        )
         .span(COLUMNS)
         .height(16)
         .mode(TextMode.MARKDOWN)
@@ -282,7 +280,10 @@ def _thresholds(
         .steps(
             [
                 dashboard.Threshold(value=None, color=base),
-                *(dashboard.Threshold(value=value, color=colour) for value, colour in steps.items()),
+                *(
+                    dashboard.Threshold(value=value, color=colour)
+                    for value, colour in steps.items()
+                ),
             ]
         )
     )

@@ -59,9 +59,7 @@ def _chosen(prefix: str = "", variable: str = "similarity") -> str:
 
 
 def _by_layer(title: str, metric: str, *, width: int = 6) -> timeseries.Panel:
-    return time_series(
-        title, {"{{run}} {{layer}}": figure(metric, _LAYERS)}, [metric], width=width
-    )
+    return time_series(title, {"{{run}} {{layer}}": figure(metric, _LAYERS)}, [metric], width=width)
 
 
 def _runs_matrix(title: str, pairs: str, metric: str, *, is_p_value: bool = False) -> table.Panel:
@@ -229,9 +227,7 @@ def build() -> dashboard.Dashboard:
         "Collapse",
         [
             _by_layer("Effective rank", "thermograd_effective_rank"),
-            _by_layer(
-                "Participation ratio", "thermograd_representation_participation_dimensions"
-            ),
+            _by_layer("Participation ratio", "thermograd_representation_participation_dimensions"),
             _by_layer("Stable rank", "thermograd_representation_stable_rank"),
             _by_layer("Mean cosine of samples", "thermograd_representation_mean_cosine_ratio"),
         ],

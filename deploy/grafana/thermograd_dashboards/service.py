@@ -127,11 +127,7 @@ def build() -> dashboard.Dashboard:
             ),
             number(
                 "Rejected in the range shown",
-                {
-                    _BY_INSTANCE: _sum(
-                        f"increase({_select('thermograd_rejected_total')}[$__range])"
-                    )
-                },
+                {_BY_INSTANCE: _sum(f"increase({_select('thermograd_rejected_total')}[$__range])")},
                 [],
                 note=_note(
                     "increase(thermograd_rejected_total)",
@@ -197,10 +193,7 @@ def build() -> dashboard.Dashboard:
             ),
             _panel(
                 "Time to close a step",
-                {
-                    _BY_INSTANCE: f"{analysis}"
-                    f" / ({_sum(_rate('thermograd_steps_total'))} > 0)"
-                },
+                {_BY_INSTANCE: f"{analysis} / ({_sum(_rate('thermograd_steps_total'))} > 0)"},
                 "rate(thermograd_analysis_seconds_total) / rate(thermograd_steps_total)",
                 "Longer than the trainer's step: reports come late, and a bounded client drops"
                 " steps.",

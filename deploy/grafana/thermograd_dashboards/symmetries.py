@@ -53,9 +53,7 @@ def _quantiles(instances: str) -> Sequence[timeseries.Panel]:
         panels.append(
             time_series(
                 f"{title} of {instances}s",
-                {
-                    "{{run}} {{symmetry}} q{{quantile}}": figure(metric, _SYMMETRIES, _QUANTILES)
-                },
+                {"{{run}} {{symmetry}} q{{quantile}}": figure(metric, _SYMMETRIES, _QUANTILES)},
                 [metric],
                 logarithmic=logarithmic,
                 width=6,
@@ -68,8 +66,7 @@ def build() -> dashboard.Dashboard:
     """The dashboard."""
     # A permutation has neither charge nor residual, and only it has effective neurons.
     of_symmetries = (
-        '{__name__=~"thermograd_symmetry_residual_ratio|thermograd_effective_neurons",'
-        ' run=~"$run"}'
+        '{__name__=~"thermograd_symmetry_residual_ratio|thermograd_effective_neurons", run=~"$run"}'
     )
     of_quantiles = '{__name__=~"thermograd_(neuron|head)_charge", run=~"$run"}'
     builder = frame.begin(

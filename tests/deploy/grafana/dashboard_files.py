@@ -21,7 +21,9 @@ def panels(dashboard):
 def queries(dashboard):
     """Title and target of each query of the panels."""
     return [
-        (panel["title"], target) for panel in panels(dashboard) for target in panel.get("targets", ())
+        (panel["title"], target)
+        for panel in panels(dashboard)
+        for target in panel.get("targets", ())
     ]
 
 

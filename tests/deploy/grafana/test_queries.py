@@ -83,9 +83,11 @@ def fixture_watched(tmp_path_factory):
                 time.sleep(2 * STEP_SECONDS)
                 assert stream.close() is None
             eventually(
-                lambda: len(prometheus.query(f"thermograd_run_steps_total >= {STEPS}"))
-                == len(RUNS) + RANKS
-                and prometheus.query(f'thermograd_run_live{{run="{SHORT_RUN}"}} == 0')
+                lambda: (
+                    len(prometheus.query(f"thermograd_run_steps_total >= {STEPS}"))
+                    == len(RUNS) + RANKS
+                    and prometheus.query(f'thermograd_run_live{{run="{SHORT_RUN}"}} == 0')
+                )
             )
             time.sleep(STEP_SECONDS)
             end = time.time()

@@ -206,7 +206,10 @@ class WatchedRuns:
     def __init__(self, server):
         streams = [
             *((name, {}, seed) for seed, name in enumerate(RUNS)),
-            *((RANKED_RUN, {"rank": rank, "world_size": RANKS}, len(RUNS)) for rank in range(RANKS)),
+            *(
+                (RANKED_RUN, {"rank": rank, "world_size": RANKS}, len(RUNS))
+                for rank in range(RANKS)
+            ),
         ]
         self._streams = []
         for name, fields, seed in streams:
