@@ -134,9 +134,9 @@ def build() -> dashboard.Dashboard:
                     "thermograd_gradient_sample_covariance_trace_sum",
                     "thermograd_gradient_mean_squared_norm_sum",
                 ],
-                note="Formula: `sum_t b tr Sigma_b / sum_t |G|^2`, both sums over all scrapes in the range: a longer"
-                " window than the server's. Read: as the gradient noise scale, with less scatter;"
-                " of a phase in which it does not change.",
+                note="Formula: `sum_t b tr Sigma_b / sum_t |G|^2`, both sums over all scrapes in the"
+                " range: a longer window than the server's. Read: as the gradient noise scale, with"
+                " less scatter; of a phase in which it does not change.",
                 unit="short",
                 width=8,
                 height=8,

@@ -59,8 +59,8 @@ def time_series(
     """
     chosen, label = (unit, "") if unit is not None else _unit_of(metrics)
     panel = _begin(timeseries.Panel(), title, metrics, note, width).unit(chosen)
-    for reference_id, (legend, expression) in zip(_reference_ids(), curves.items()):
-        panel.with_target(_query(expression, reference_id).range().legend_format(legend))
+    for legend, query in _queries(curves):
+        panel.with_target(query.range().legend_format(legend))
     panel.line_width(1).fill_opacity(0).show_points(common.VisibilityMode.AUTO)
     panel.legend(
         common_builders.VizLegendOptions()
@@ -172,9 +172,9 @@ def figures_table(
     """Latest values: a row for each set of labels, a column for each expression by its heading."""
     panel = _begin(table.Panel(), title, metrics, note, width).unit("short").decimals(3)
     renamed = {}
-    for reference_id, (heading, expression) in zip(_reference_ids(), columns.items()):
-        panel.with_target(_query(expression, reference_id).instant().format(PromQueryFormat.TABLE))
-        renamed[f"Value #{reference_id}"] = heading
+    for heading, query in _queries(columns):
+        panel.with_target(query.instant().format(PromQueryFormat.TABLE))
+        renamed[f"Value #{query.build().ref_id}"] = heading
     panel.with_transformation(dashboard.DataTransformerConfig("merge", options={}))
     panel.with_transformation(
         dashboard.DataTransformerConfig(
@@ -200,8 +200,8 @@ def number(
     """The latest value in large digits; `limits` has the colour from a value on."""
     panel = _begin(stat.Panel(), title, metrics, note, width)
     panel.unit(unit if unit is not None else _unit_of(metrics)[0]).height(height)
-    for reference_id, (legend, expression) in zip(_reference_ids(), curves.items()):
-        panel.with_target(_query(expression, reference_id).range().legend_format(legend))
+    for legend, query in _queries(curves):
+        panel.with_target(query.range().legend_format(legend))
     panel.reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
     panel.graph_mode(common.BigValueGraphMode.AREA)
     panel.color_scheme(dashboard_builders.FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
@@ -214,8 +214,8 @@ def states(
 ) -> statetimeline.Panel:
     """Bars in time whose colours are states: text and colour by value."""
     panel = _begin(statetimeline.Panel(), title, [], note, width).unit("short")
-    for reference_id, (legend, expression) in zip(_reference_ids(), curves.items()):
-        panel.with_target(_query(expression, reference_id).range().legend_format(legend))
+    for legend, query in _queries(curves):
+        panel.with_target(query.range().legend_format(legend))
     panel.mappings([value_texts(mapping)]).show_value(common.VisibilityMode.NEVER)
     return panel
 
@@ -254,12 +254,16 @@ def _begin(panel: _Panel, title: str, metrics: Sequence[str], note: str, width: 
     return panel
 
 
+def _queries(curves: Curves) -> list[tuple[str, prometheus.Dataquery]]:
+    """Legend and query of every curve; Grafana names queries A, B, C."""
+    return [
+        (legend, _query(expression, chr(ord("A") + number)))
+        for number, (legend, expression) in enumerate(curves.items())
+    ]
+
+
 def _query(expression: str, reference_id: str) -> prometheus.Dataquery:
     return prometheus.Dataquery().expr(expression).ref_id(reference_id).datasource(DATA_SOURCE)
-
-
-def _reference_ids() -> Sequence[str]:
-    return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def _unit_of(metrics: Sequence[str]) -> tuple[str, str]:

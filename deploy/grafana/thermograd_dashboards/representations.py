@@ -43,8 +43,8 @@ _OTHERS = 'other=~"$layer"'
 _MEASURES = "Measures"
 _STREAMED = (
     "The measure is the variable Similarity: formulas of all are in the panel Measures below, that"
-    " of the first stands here. A run has those that it declares in Reporting.similarity, by default"
-    " debiased and linear CKA and mutual neighbours."
+    " of the first stands here. A run has those that it declares in Reporting.similarity, by"
+    " default debiased and linear CKA and mutual neighbours."
 )
 
 
@@ -189,7 +189,7 @@ def build() -> dashboard.Dashboard:
             time_series(
                 "${similarity:text} of the same layer in two runs",
                 {
-                    # Labels cannot be compared: these are the series whose other layer is the layer.
+                    # Labels cannot be compared: what remains has its layer as its other layer.
                     "{{run}} – {{other_run}} {{layer}}": f"{of_layers}"
                     f" and {on_run('other_run', 'layer', 'other_layer')} label_replace("
                     f"{by_run('max', of_layers, 'other_run', 'layer')},"

@@ -30,7 +30,7 @@ def _by_symmetry(
         title,
         {
             "{{run}} {{symmetry}}" + (f" {name}" if several else ""): figure(metric, _SYMMETRIES)
-            for name, metric in zip(names, metrics)
+            for name, metric in zip(names, metrics, strict=True)
         },
         metrics,
         logarithmic=logarithmic,

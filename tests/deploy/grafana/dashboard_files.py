@@ -39,7 +39,9 @@ def choices(dashboard):
         name: [value.rpartition(" : ")[2] for value in variable["query"].split(", ")]
         for name, variable in variables(dashboard, "custom").items()
     }
-    return [dict(zip(custom, values)) for values in itertools.product(*custom.values())]
+    return [
+        dict(zip(custom, values, strict=True)) for values in itertools.product(*custom.values())
+    ]
 
 
 def names_in(expression):
