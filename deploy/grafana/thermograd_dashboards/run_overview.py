@@ -40,7 +40,6 @@ def build() -> dashboard.Dashboard:
     """The dashboard."""
     builder = frame.begin(
         "Run overview",
-        "run-overview",
         "All runs at a glance: state, loss and entropic loss, noise, symmetries, likeness of runs.",
         [frame.RUN],
     )
@@ -78,6 +77,7 @@ def build() -> dashboard.Dashboard:
                         dashboard.DynamicConfigValue("mappings", [value_texts(_LIVE_STATES)])
                     ],
                     "Step": [dashboard.DynamicConfigValue("unit", "none")],
+                    "run": [dashboard.DynamicConfigValue("links", frame.links_of_a_run())],
                 },
             ),
             states(

@@ -73,7 +73,6 @@ def build() -> dashboard.Dashboard:
     """The dashboard."""
     builder = frame.begin(
         "Service",
-        "service",
         "Does the server keep up, what does it turn away, and how near are its limits?",
         [
             frame.label_variable("job", "label_values(thermograd_build_info, job)"),
