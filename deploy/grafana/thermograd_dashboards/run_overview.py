@@ -54,7 +54,8 @@ def build() -> dashboard.Dashboard:
             figures_table(
                 "Runs",
                 {
-                    "State": _last("thermograd_run_live"),
+                    # Of a server that is gone the last value would be that of a live run.
+                    "State": f"{live} or 0 * {_last('thermograd_run_live')}",
                     "Step": _last("thermograd_last_step"),
                     "Loss": latest("thermograd_loss"),
                     "Entropic loss": latest("thermograd_entropic_loss"),
