@@ -78,7 +78,6 @@ def build() -> dashboard.Dashboard:
     """The dashboard."""
     builder = frame.begin(
         "Entropic forces",
-        "entropic-forces",
         "SGD descends F = L + eta S, not L: how large is the difference, how much of it is noise,"
         " and how warm is each group of parameters?",
         [

@@ -116,9 +116,25 @@ RUN = label_variable(
 )
 
 
+def links_of_a_run() -> list[dict[str, str]]:
+    """From a cell with the run's name to the dashboards of that run alone."""
+    return [
+        {
+            "title": title,
+            "url": f"/d/{uid(title)}?var-run=${{__value.raw:percentencode}}"
+            "&${datasource:queryparam}&${__url_time_range}",
+        }
+        for title in ("Entropic forces", "Symmetries", "Representations")
+    ]
+
+
+def uid(title: str) -> str:
+    """The name of a dashboard in addresses."""
+    return f"thermograd-{title.lower().replace(' ', '-')}"
+
+
 def begin(
     title: str,
-    name: str,
     description: str,
     variables: Sequence[Builder[dashboard.VariableModel]],
     *,
@@ -127,7 +143,7 @@ def begin(
     """A dashboard without panels."""
     builder = (
         builders.Dashboard(f"Thermograd / {title}")
-        .uid(f"thermograd-{name}")
+        .uid(uid(title))
         .description(description)
         .tags([TAG])
         .readonly()

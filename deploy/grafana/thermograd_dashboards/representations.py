@@ -85,7 +85,6 @@ def build() -> dashboard.Dashboard:
     """The dashboard."""
     builder = frame.begin(
         "Representations",
-        "representations",
         "Do layers, do steps, do different runs learn the same representation, is the likeness"
         " more than chance, and does a layer collapse?",
         [

@@ -41,7 +41,6 @@ def build() -> dashboard.Dashboard:
     """The dashboard."""
     builder = frame.begin(
         "Run overview",
-        "run-overview",
         "All runs at a glance: state, loss and entropic loss, noise, symmetries, likeness of runs.",
         [frame.RUN],
     )
@@ -83,6 +82,7 @@ def build() -> dashboard.Dashboard:
                     ],
                     "Step": [dashboard.DynamicConfigValue("unit", "none")],
                     "Since the last step": [dashboard.DynamicConfigValue("unit", "s")],
+                    "run": [dashboard.DynamicConfigValue("links", frame.links_of_a_run())],
                 },
             ),
             states(

@@ -73,7 +73,6 @@ def build() -> dashboard.Dashboard:
     """The dashboard."""
     builder = frame.begin(
         "Service",
-        "service",
         "Does the server keep up, what does it turn away, and how near are its limits?",
         [
             frame.label_variable("job", "label_values(thermograd_build_info, job)"),
@@ -84,6 +83,7 @@ def build() -> dashboard.Dashboard:
         runs='run=~".+"',
     )
     series, limit = _select("thermograd_series"), _select("thermograd_series_limit")
+    series_used = f"max by (instance) ({series} / {limit})"
     frame.add_row(
         builder,
         "Now",
@@ -115,7 +115,7 @@ def build() -> dashboard.Dashboard:
             ),
             number(
                 "Series used",
-                {_BY_INSTANCE: f"max by (instance) ({series} / {limit})"},
+                {_BY_INSTANCE: series_used},
                 [],
                 note=_note(
                     "thermograd_series / thermograd_series_limit",
@@ -204,8 +204,37 @@ def build() -> dashboard.Dashboard:
     )
     frame.add_row(
         builder,
-        "Memory and series",
+        "Limits, memory and series",
         [
+            _panel(
+                "Limits used",
+                {
+                    "{{instance}} {{limit}}": "max by (instance, limit)"
+                    f" ({_select('thermograd_limit_used')} / ({_select('thermograd_limit')} > 0))"
+                    f' or label_replace({series_used}, "limit", "max_series", "", "")'
+                },
+                "thermograd_limit_used / thermograd_limit; of servers without these"
+                " thermograd_series / thermograd_series_limit",
+                "At 100 % what goes beyond is refused, with the limit's name in the answer. Of the"
+                " limits of one stream the stream counts that uses most.",
+                unit="percentunit",
+                width=12,
+                limit=_NEAR_LIMIT,
+            ),
+            _panel(
+                "Refused because of a limit",
+                {
+                    "{{instance}} {{limit}}": _sum(
+                        _rate("thermograd_limit_refusals_total"), "limit"
+                    )
+                    + f" or on (instance) 0 * max by (instance) ({_select('up')})"
+                },
+                "rate(thermograd_limit_refusals_total) by limit",
+                "Any but zero: raise the limit, or have trainers send less. Of max_series each"
+                " series counts at each scrape.",
+                unit="ops",
+                width=12,
+            ),
             _panel(
                 "Memory",
                 {

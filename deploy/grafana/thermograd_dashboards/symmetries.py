@@ -71,7 +71,6 @@ def build() -> dashboard.Dashboard:
     of_quantiles = '{__name__=~"thermograd_(neuron|head)_charge", run=~"$run"}'
     builder = frame.begin(
         "Symmetries",
-        "symmetries",
         "Gradient flow conserves a charge for every symmetry of the parameters. How fast does"
         " training move it, does theory predict the drift, is the declared symmetry real?",
         [

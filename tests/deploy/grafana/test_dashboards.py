@@ -1,5 +1,6 @@
 """The dashboards are those that the generator writes, and each panel says what it shows."""
 
+import json
 import os
 import pathlib
 import re
@@ -109,6 +110,8 @@ def test_dashboards_lead_to_each_other():
         assert list(variables(dashboard, "datasource")) == ["datasource"]
     uids = {dashboard["uid"] for dashboard in DASHBOARDS.values()}
     assert len(uids) == len(DASHBOARDS) == 5
+    linked = re.findall(r'"url": "/d/([^?]+)[?]', json.dumps(DASHBOARDS))
+    assert linked and set(linked) < uids
 
 
 def test_every_metric_is_shown_or_has_a_reason():
