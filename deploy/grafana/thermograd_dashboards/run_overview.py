@@ -55,7 +55,8 @@ def build() -> dashboard.Dashboard:
             figures_table(
                 "Runs",
                 {
-                    "State": _last("thermograd_run_live"),
+                    # Of a server that is gone the last value would be that of a live run.
+                    "State": f"{live} or 0 * {_last('thermograd_run_live')}",
                     "Step": _last("thermograd_last_step"),
                     "Since the last step": "time() - "
                     + _last("thermograd_last_step_timestamp_seconds"),

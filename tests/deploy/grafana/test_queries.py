@@ -169,6 +169,14 @@ def ask_panel(watched, name, title, part="", **values):
     return watched.ask(target, substitute(expression, {**BUILT_IN, **everything, **values}))
 
 
+def test_runs_are_live_or_ended(watched):
+    states = ask_panel(watched, "run-overview", "Runs", "thermograd_run_live")
+    assert {dict(labels)["run"]: values for labels, values in states.items()} == {
+        **dict.fromkeys((*RUNS, RANKED_RUN), [1]),
+        SHORT_RUN: [0],
+    }
+
+
 def test_ranks_of_a_run_are_one_curve(watched):
     ranks = watched.instant(f'thermograd_effective_rank{{run="{RANKED_RUN}", layer="block.0"}}')
     curves = ask_panel(
