@@ -12,6 +12,7 @@ from thermograd_dashboards.expressions import by_run, figure, latest, select
 from thermograd_dashboards.forces_panels import (
     entropic_share,
     equipartition,
+    learning_rate,
     loss_and_entropic_loss,
     noise_scale_beside_batch,
     signal_to_noise,
@@ -104,7 +105,7 @@ def build() -> dashboard.Dashboard:
                 "thermograd_entropy_noise_term",
             ),
             _of_run("Temperature", "thermograd_temperature", logarithmic=True),
-            equipartition(width=8),
+            equipartition(),
         ],
     )
     frame.add_row(
@@ -154,11 +155,11 @@ def build() -> dashboard.Dashboard:
         "Stability",
         [
             stability(),
+            learning_rate(),
             time_series(
                 "Curvature along the update",
                 {"{{run}}": figure("thermograd_directional_curvature")},
                 ["thermograd_directional_curvature"],
-                width=12,
             ),
         ],
     )

@@ -15,6 +15,7 @@ from thermograd_dashboards.expressions import (
 from thermograd_dashboards.forces_panels import (
     entropic_share,
     equipartition,
+    learning_rate,
     loss_and_entropic_loss,
     noise_scale_beside_batch,
     signal_to_noise,
@@ -57,6 +58,8 @@ def build() -> dashboard.Dashboard:
                     # Of a server that is gone the last value would be that of a live run.
                     "State": f"{live} or 0 * {_last('thermograd_run_live')}",
                     "Step": _last("thermograd_last_step"),
+                    "Since the last step": "time() - "
+                    + _last("thermograd_last_step_timestamp_seconds"),
                     "Loss": latest("thermograd_loss"),
                     "Entropic loss": latest("thermograd_entropic_loss"),
                     "Noise scale": latest("thermograd_gradient_noise_scale_samples"),
@@ -72,12 +75,14 @@ def build() -> dashboard.Dashboard:
                     "thermograd_sampling_interval_steps",
                     "thermograd_sampling_parameter_elements_ratio",
                 ],
-                note="The last values in the range shown, also of runs that are over.",
+                note="The last values in the range shown, also of runs that are over; the time since the last"
+                " step is that at the end of the range.",
                 column_properties={
                     "State": [
                         dashboard.DynamicConfigValue("mappings", [value_texts(_LIVE_STATES)])
                     ],
                     "Step": [dashboard.DynamicConfigValue("unit", "none")],
+                    "Since the last step": [dashboard.DynamicConfigValue("unit", "s")],
                     "run": [dashboard.DynamicConfigValue("links", frame.links_of_a_run())],
                 },
             ),
@@ -121,6 +126,7 @@ def build() -> dashboard.Dashboard:
             signal_to_noise(),
             equipartition(),
             stability(),
+            learning_rate(),
         ],
     )
     frame.add_row(
