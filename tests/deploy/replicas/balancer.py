@@ -1,5 +1,6 @@
 """nginx or HAProxy in front of servers, as deploy/load_balancers configures them."""
 
+import os
 import pathlib
 import re
 import socket
@@ -16,7 +17,10 @@ SHIPPED_METRICS = tuple(f"127.0.0.1:{port}" for port in (9464, 9465, 9466))
 NGINX = "nginx.conf"
 HAPROXY = "haproxy.cfg"
 HAPROXY_TCP = "haproxy_tcp.cfg"
-PLAIN_LINE = re.compile(r"# On a network that you trust: (.*)\n(?:\s*#.*\n)*\s*(?:listen|bind) .*\n")
+# The line without TLS, further comments, and the line that it stands for.
+PLAIN_LINE = re.compile(
+    r"# On a network that you trust: (.*)\n(?:\s*#.*\n)*\s*(?:listen|bind) .*\n"
+)
 
 
 def make_certificate(folder):
@@ -106,7 +110,9 @@ class Balancer:
         """Processor time of the process and its children so far."""
         ticks = 0
         processes = {self._process.pid}
-        for stat in sorted(pathlib.Path("/proc").glob("[0-9]*/stat"), key=lambda p: int(p.parts[2])):
+        stats = pathlib.Path("/proc").glob("[0-9]*/stat")
+        # Parents before their children.
+        for stat in sorted(stats, key=lambda path: int(path.parts[2])):
             try:
                 text = stat.read_text()
             except OSError:
@@ -115,7 +121,7 @@ class Balancer:
             if int(stat.parts[2]) in processes or int(fields[1]) in processes:
                 processes.add(int(stat.parts[2]))
                 ticks += int(fields[11]) + int(fields[12])
-        return ticks / 100
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def _is_listening(self):
         assert self._process.poll() is None, self.log()

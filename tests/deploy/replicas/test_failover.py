@@ -25,7 +25,7 @@ FLAGS = ("--max_series=100000",)
 TOLERANCE = 1e-12
 # HAProxy 2.6 loses the status of a call that its server ends, see deploy/load_balancers/README.md.
 DRAINED = {NGINX: "UNAVAILABLE: draining", HAPROXY: "(UNAVAILABLE: draining|CANCELLED: )"}
-LIVE = "and on (instance, run) (thermograd_run_live == 1)"
+LIVE = "and on (job, instance, run) (thermograd_run_live == 1)"
 
 
 def start_runs(address, credentials=None):
