@@ -25,6 +25,7 @@
 #include "kernels/level.h"
 #include "kernels/parallel.h"
 #include "log.h"
+#include "security.h"
 #include "service/training_analysis_service.h"
 
 ABSL_FLAG(std::string, listen_address, "127.0.0.1:50051",
@@ -63,11 +64,13 @@ void OnSignal(int /*signal*/) {
 }
 
 std::unique_ptr<grpc::Server> StartServer(grpc::Service* service, const std::string& address,
+                                          const thermograd::Security& security,
                                           uint64_t max_chunk_bytes, int* port) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), port);
+  security.SetUpReflection(&builder);
+  builder.AddListeningPort(address, security.MakeServerCredentials(), port);
   builder.RegisterService(service);
   builder.SetMaxReceiveMessageSize(static_cast<int>(max_chunk_bytes + (64 << 10)));
   // A compressed message is inflated without bound before its size is checked.
@@ -89,7 +92,7 @@ std::unique_ptr<grpc::Server> StartServer(grpc::Service* service, const std::str
 int main(int argc, char** argv) {
   absl::FlagsUsageConfig usage;
   usage.contains_help_flags = [](absl::string_view file) {
-    return absl::EndsWith(file, "server/main.cc");
+    return absl::EndsWith(file, "server/main.cc") || absl::EndsWith(file, "server/security.cc");
   };
   usage.version_string = [] { return std::string("thermograd-server " THERMOGRAD_VERSION "\n"); };
   absl::SetFlagsUsageConfig(usage);
@@ -120,13 +123,21 @@ int main(int argc, char** argv) {
   thermograd::service::ProbeBoard probes(absl::GetFlag(FLAGS_max_probe_bytes),
                                          std::chrono::seconds(absl::GetFlag(FLAGS_probe_seconds)));
   thermograd::service::ServiceCounters counters;
+  const std::string address = absl::GetFlag(FLAGS_listen_address);
+  const std::string http_address = absl::GetFlag(FLAGS_http_address);
+  const auto security = thermograd::Security::FromFlags(address, http_address, &counters);
+  if (!security.ok()) {
+    Log("refused", {{"reason", std::string(security.status().message())}});
+    return EXIT_FAILURE;
+  }
   thermograd::service::RankGroups ranks(&counters);
   const thermograd::service::Environment environment{.limits = limits,
                                                      .admission = &admission,
                                                      .runs = &runs,
                                                      .ranks = &ranks,
                                                      .probes = &probes,
-                                                     .counters = &counters};
+                                                     .counters = &counters,
+                                                     .tokens = (*security)->tokens()};
   const uint32_t threads = absl::GetFlag(FLAGS_workers);
   thermograd::kernels::SetMaxThreads(threads);
   thermograd::service::WorkerPool workers(
@@ -134,16 +145,15 @@ int main(int argc, char** argv) {
   thermograd::service::TrainingAnalysisService service(environment, &workers);
 
   const thermograd::exporter::RunCollector collector(environment, absl::GetFlag(FLAGS_max_series));
-  const auto http = thermograd::exporter::HttpEndpoint::Listen(absl::GetFlag(FLAGS_http_address),
-                                                               &collector, &runs);
+  const auto http = thermograd::exporter::HttpEndpoint::Listen(http_address, &collector, &runs,
+                                                               (*security)->readers(), &counters);
   if (!http.ok()) {
     Log("refused", {{"reason", std::string(http.status().message())}});
     return EXIT_FAILURE;
   }
-  const std::string address = absl::GetFlag(FLAGS_listen_address);
   int port = 0;
   const std::unique_ptr<grpc::Server> server =
-      StartServer(&service, address, limits.max_chunk_bytes, &port);
+      StartServer(&service, address, **security, limits.max_chunk_bytes, &port);
   if (server == nullptr) {
     Log("refused", {{"reason", absl::StrCat("--listen_address=", address, ": cannot listen")}});
     return EXIT_FAILURE;
@@ -157,6 +167,7 @@ int main(int argc, char** argv) {
   pollfd signalled{.fd = signal_pipe[0], .events = POLLIN, .revents = 0};
   while (poll(&signalled, 1, kHousekeepingMilliseconds) <= 0) {
     service.ExpireSteps(std::chrono::seconds(absl::GetFlag(FLAGS_rank_seconds)));
+    (*security)->Reload();
   }
   // A second signal ends the process at once.
   signal(SIGTERM, SIG_DFL);

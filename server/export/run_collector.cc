@@ -16,7 +16,8 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 
 constexpr const char* kRejections[] = {"invalid_argument", "resource_exhausted", "unimplemented",
-                                       "superseded",       "draining",           "not_found"};
+                                       "superseded",       "draining",           "not_found",
+                                       "unauthenticated"};
 static_assert(std::size(kRejections) == static_cast<size_t>(service::Rejection::kCount));
 
 constexpr const char* kUndefined[] = {"too_few_microbatches",
@@ -62,8 +63,15 @@ class Family {
   MetricFamily family_;
 };
 
+// What all ranks of a run share.
+std::vector<metrics::Label> LabelsOf(const service::RunId& run) {
+  std::vector<metrics::Label> labels = {{"run", run.name}};
+  if (!run.tenant.empty()) labels.push_back({"tenant", run.tenant});
+  return labels;
+}
+
 std::vector<metrics::Label> RunLabels(const service::RunSnapshot& run) {
-  std::vector<metrics::Label> labels = {{"run", run.run}};
+  std::vector<metrics::Label> labels = LabelsOf(run.run);
   if (run.world_size > 1) labels.push_back({"rank", std::to_string(run.rank)});
   return labels;
 }
@@ -98,14 +106,14 @@ std::vector<MetricFamily> RunCollector::Collect() const {
     }
   };
   // What all ranks of a run make together is shown once, as the rank ahead of the others has it.
-  std::map<std::string, const service::RunSnapshot*> latest;
+  std::map<service::RunId, const service::RunSnapshot*> latest;
   for (const service::RunSnapshot& run : runs) {
     if (run.figures == nullptr) continue;
     add_figures(*run.figures, RunLabels(run));
     const service::RunSnapshot*& ahead = latest[run.run];
     if (ahead == nullptr || run.last_step > ahead->last_step) ahead = &run;
   }
-  for (const auto& [name, run] : latest) add_figures(*run->run_figures, {{"run", name}});
+  for (const auto& [id, run] : latest) add_figures(*run->run_figures, LabelsOf(id));
   for (Family& family : catalogue) {
     if (family.size() > 0) families.push_back(family.Take());
   }
@@ -167,6 +175,23 @@ std::vector<MetricFamily> RunCollector::Collect() const {
   count("thermograd_probe_entries_evicted_total",
         "Representations dropped from the probe board for want of memory.",
         environment_.probes->evicted());
+  count(
+      "thermograd_tls_reload_failures_total",
+      "Times that a changed TLS certificate, key or client CA could not be used; those before stay "
+      "in use.",
+      counters.tls_reload_failures);
+  count("thermograd_token_reload_failures_total",
+        "Times that a changed token file could not be used; the tokens before stay in use.",
+        counters.token_reload_failures);
+  count(
+      "thermograd_http_credentials_reload_failures_total",
+      "Times that a changed file of HTTP credentials could not be used; those before stay in use.",
+      counters.http_credentials_reload_failures);
+  if (const int64_t expiry = counters.tls_certificate_expiry; expiry != 0) {
+    add("thermograd_tls_certificate_expiry_timestamp_seconds",
+        "When the TLS certificate in use, or one of its chain, expires first.", MetricType::Gauge,
+        static_cast<double>(expiry));
+  }
   add("thermograd_analysis_seconds_total", "Seconds spent in closing steps.", MetricType::Counter,
       static_cast<double>(counters.analysis_nanoseconds) * 1e-9);
   Family rejected("thermograd_rejected_total", "Streams and calls ended by the service, by reason.",

@@ -59,7 +59,7 @@ class Checker {
         !status.ok()) {
       return status;
     }
-    declaration_.run = spec_.run();
+    declaration_.run.name = spec_.run();
     declaration_.rank = spec_.rank();
     declaration_.world_size = spec_.world_size() == 0 ? 1 : spec_.world_size();
     if (declaration_.world_size > limits_.max_ranks) {

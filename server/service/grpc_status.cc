@@ -33,6 +33,9 @@ grpc::Status ToGrpc(const absl::Status& status, ServiceCounters* counters) {
     case absl::StatusCode::kNotFound:
       Count(Rejection::kNotFound, counters);
       break;
+    case absl::StatusCode::kUnauthenticated:
+      Count(Rejection::kUnauthenticated, counters);
+      break;
     default:
       break;
   }

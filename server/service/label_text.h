@@ -12,7 +12,9 @@ namespace thermograd::service {
 size_t Utf8SequenceLength(absl::string_view text);
 
 /// Admits text that may become a Prometheus label value: 1 to `max_bytes` bytes of valid UTF-8
-/// without control characters. One bad value would make Prometheus refuse the whole scrape.
+/// without control characters, separators of lines, and controls of the direction of writing, by
+/// which a name would read like another. One bad value would make Prometheus refuse the whole
+/// scrape.
 /// `field` names the text in the error.
 absl::Status CheckLabelText(absl::string_view field, absl::string_view text, size_t max_bytes);
 

@@ -26,13 +26,16 @@ void ProbeBoard::Put(ProbeEntry entry, Clock::time_point now) {
   }
 }
 
-std::vector<ProbeEntry> ProbeBoard::Others(const std::string& probe_set, const std::string& run,
+std::vector<ProbeEntry> ProbeBoard::Others(const std::string& probe_set, const RunId& run,
                                            Clock::time_point now) {
   const std::lock_guard lock(mutex_);
   while (!items_.empty() && now - items_.front().time > time_to_live_) Erase(items_.begin());
   std::vector<ProbeEntry> others;
   for (const Item& item : items_) {
-    if (item.entry.probe_set == probe_set && item.entry.run != run) others.push_back(item.entry);
+    const ProbeEntry& entry = item.entry;
+    if (entry.probe_set == probe_set && entry.run.tenant == run.tenant && entry.run != run) {
+      others.push_back(entry);
+    }
   }
   return others;
 }

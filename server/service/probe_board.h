@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "metrics/representation_similarity.h"
+#include "service/run_id.h"
 
 namespace thermograd::service {
 
@@ -18,7 +19,7 @@ namespace thermograd::service {
 struct ProbeEntry {
   std::string probe_set;
   std::string fingerprint;
-  std::string run;
+  RunId run;
   std::string layer;
   std::shared_ptr<const metrics::Representation> representation;
 };
@@ -36,8 +37,8 @@ class ProbeBoard {
   /// byte budget; an entry larger than the budget is not kept (and counts as evicted).
   void Put(ProbeEntry entry, Clock::time_point now = Clock::now());
 
-  /// Entries of other runs on the probe set, whatever their fingerprint.
-  std::vector<ProbeEntry> Others(const std::string& probe_set, const std::string& run,
+  /// Entries of the tenant's other runs on the probe set, whatever their fingerprint.
+  std::vector<ProbeEntry> Others(const std::string& probe_set, const RunId& run,
                                  Clock::time_point now = Clock::now());
 
   uint64_t bytes() const;

@@ -420,7 +420,7 @@ void RepresentationAnalysis::CompareWithOtherRuns(std::span<const Layer> layers,
   const bool calibrate = declaration_.similarity.Has(Similarity::kCkaCalibrated);
   std::map<std::string, std::vector<ProbeEntry>> others;
   for (ProbeEntry& entry : probes_->Others(set.name, declaration_.run)) {
-    others[entry.run].push_back(std::move(entry));
+    others[entry.run.name].push_back(std::move(entry));
   }
   std::vector<uint32_t> compared(layers.size());
   for (const auto& [run, entries] : others) {

@@ -2,7 +2,9 @@
 #define THERMOGRAD_SERVICE_RUN_REGISTRY_H_
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -13,13 +15,14 @@
 #include <vector>
 
 #include "metrics/figure.h"
+#include "service/run_id.h"
 #include "statistics/gradient.h"
 
 namespace thermograd::service {
 
 /// What the outside may know of a run at one moment. Immutable parts are shared, not copied.
 struct RunSnapshot {
-  std::string run;
+  RunId run;
   uint32_t rank = 0;
   uint32_t world_size = 1;
   bool live = true;
@@ -51,19 +54,21 @@ class RunRegistry {
  public:
   using Clock = std::chrono::steady_clock;
 
-  /// Ended runs stay listed for `grace`, so that the last figures are scraped.
-  explicit RunRegistry(Clock::duration grace) : grace_(grace) {}
+  /// Ended runs stay listed for `grace`, so that the last figures are scraped, but no more than
+  /// `max_ended` of them: names that come and go must not fill the memory.
+  explicit RunRegistry(Clock::duration grace, size_t max_ended = 4096)
+      : grace_(grace), max_ended_(max_ended) {}
 
   /// Enters a stream. A live stream of the same run and rank is told by its `supersede`, which must
   /// not call the registry: the newer one is the trainer that came back. Returns the stream's
   /// number.
   ///
   /// `ask` passes on what Ask is given; it must not call the registry either.
-  uint64_t Open(const std::string& run, uint32_t rank, uint32_t world_size,
+  uint64_t Open(const RunId& run, uint32_t rank, uint32_t world_size,
                 std::function<void()> supersede, std::function<void(const Cadence&)> ask = {});
 
   /// Asks every live stream of the run for another cadence. Returns how many there are.
-  uint32_t Ask(const std::string& run, const Cadence& cadence);
+  uint32_t Ask(const RunId& run, const Cadence& cadence);
 
   /// Replaces the figures of a stream; ignored if it was superseded.
   void Publish(uint64_t stream, uint64_t step, std::shared_ptr<const metrics::Figures> figures,
@@ -86,12 +91,16 @@ class RunRegistry {
     Clock::time_point ended;
   };
 
-  Entry* FindLocked(uint64_t stream);
+  using Entries = std::map<std::pair<RunId, uint32_t>, Entry>;
+
+  Entries::iterator FindLocked(uint64_t stream);
 
   const Clock::duration grace_;
+  const size_t max_ended_;
   std::mutex mutex_;
   uint64_t streams_ = 0;
-  std::map<std::pair<std::string, uint32_t>, Entry> entries_;
+  Entries entries_;
+  std::deque<uint64_t> ended_;  // streams, the one that ended first in front
 };
 
 }  // namespace thermograd::service

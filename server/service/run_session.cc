@@ -26,8 +26,9 @@ absl::Status CheckNumber(const char* field, double value, bool positive) {
 }  // namespace
 
 RunSession::RunSession(const Environment& environment, std::function<void()> supersede,
-                       Deliver deliver)
+                       Deliver deliver, std::string tenant)
     : environment_(environment),
+      tenant_(std::move(tenant)),
       supersede_(std::move(supersede)),
       deliver_(std::move(deliver)),
       run_memory_(environment.admission) {}
@@ -76,6 +77,7 @@ absl::Status RunSession::ReceiveRunSpec(const v1::RunSpec& spec,
   }
   absl::StatusOr<RunDeclaration> declaration = CheckRunSpec(spec, environment_.limits);
   if (!declaration.ok()) return declaration.status();
+  declaration->run.tenant = tenant_;
   const uint64_t window_bytes = metrics::EntropicForces::WindowBytes(declaration->parameters.size(),
                                                                      declaration->window_steps) +
                                 SymmetryBytes(declaration->symmetries);

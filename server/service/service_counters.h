@@ -18,6 +18,7 @@ enum class Rejection {
   kSuperseded,
   kDraining,
   kNotFound,
+  kUnauthenticated,
   kCount
 };
 
@@ -35,6 +36,12 @@ struct ServiceCounters {
   std::atomic<uint64_t> reports_dropped{0};
   std::atomic<uint64_t> analysis_nanoseconds{0};
   std::array<std::atomic<uint64_t>, static_cast<size_t>(Rejection::kCount)> rejected{};
+  /// Times that changed files could not be taken up, so that those before stayed in use.
+  std::atomic<uint64_t> tls_reload_failures{0};
+  std::atomic<uint64_t> token_reload_failures{0};
+  std::atomic<uint64_t> http_credentials_reload_failures{0};
+  /// Until when the certificate in use is valid, in seconds since 1970; 0: there is none.
+  std::atomic<int64_t> tls_certificate_expiry{0};
   /// Figures withheld, by metrics::Undefined.
   std::array<std::atomic<uint64_t>, metrics::kUndefinedReasons> undefined{};
 };

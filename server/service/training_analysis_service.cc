@@ -1,11 +1,14 @@
 #include "service/training_analysis_service.h"
 
 #include <deque>
+#include <iterator>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "service/access.h"
 #include "service/comparison_session.h"
 #include "service/grpc_status.h"
 #include "service/messages.h"
@@ -35,19 +38,26 @@ grpc::ByteBuffer Serialize(const Message& message) {
   return bytes;
 }
 
+// A call that is over before it begins.
+template <typename Reactor>
+class Refused final : public Reactor {
+ public:
+  explicit Refused(const grpc::Status& status) { this->Finish(status); }
+  void OnDone() override { delete this; }
+};
+
 class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
                                public Drainable {
  public:
   StreamRunReactor(const Environment& environment, WorkerPool* workers,
-                   TrainingAnalysisService* service)
+                   TrainingAnalysisService* service, std::string tenant)
       : environment_(environment),
         workers_(workers),
         service_(service),
         session_(
             std::in_place, environment, [this] { Supersede(); },
-            [this](std::vector<v1::StreamRunResponse> responses) {
-              Deliver(std::move(responses));
-            }) {
+            [this](std::vector<v1::StreamRunResponse> responses) { Deliver(std::move(responses)); },
+            std::move(tenant)) {
     has_place_ = environment_.admission->TakeStream();
     const bool entered = service_->Enter(this);
     const std::lock_guard lock(mutex_);
@@ -255,38 +265,60 @@ class ComparisonReactor final : public grpc::ServerReadReactor<grpc::ByteBuffer>
 }  // namespace
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* TrainingAnalysisService::StreamRun(
-    grpc::CallbackServerContext* /*context*/) {
-  return new StreamRunReactor(environment_, workers_, this);
+    grpc::CallbackServerContext* context) {
+  absl::StatusOr<std::string> tenant = Authenticate(*context);
+  if (!tenant.ok()) {
+    return new Refused<grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>>(
+        ToGrpc(tenant.status(), environment_.counters));
+  }
+  return new StreamRunReactor(environment_, workers_, this, *std::move(tenant));
 }
 
 grpc::ServerReadReactor<grpc::ByteBuffer>* TrainingAnalysisService::CompareRepresentations(
-    grpc::CallbackServerContext* /*context*/, grpc::ByteBuffer* response) {
+    grpc::CallbackServerContext* context, grpc::ByteBuffer* response) {
+  if (const auto tenant = Authenticate(*context); !tenant.ok()) {
+    return new Refused<grpc::ServerReadReactor<grpc::ByteBuffer>>(
+        ToGrpc(tenant.status(), environment_.counters));
+  }
   return new ComparisonReactor(environment_, workers_, response);
 }
 
 grpc::ServerUnaryReactor* TrainingAnalysisService::DescribeMetrics(
     grpc::CallbackServerContext* context, const v1::DescribeMetricsRequest* /*request*/,
     v1::DescribeMetricsResponse* response) {
-  *response = DescribeCatalogue();
+  const absl::Status status = Authenticate(*context).status();
+  if (status.ok()) *response = DescribeCatalogue();
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(grpc::Status::OK);
+  reactor->Finish(ToGrpc(status, environment_.counters));
   return reactor;
 }
 
 grpc::ServerUnaryReactor* TrainingAnalysisService::SetCadence(grpc::CallbackServerContext* context,
                                                               const v1::SetCadenceRequest* request,
                                                               v1::SetCadenceResponse* response) {
-  absl::StatusOr<Cadence> cadence = CheckCadence(request->cadence(), environment_.limits);
-  absl::Status status = cadence.status();
-  if (status.ok()) {
-    response->set_streams(environment_.runs->Ask(request->run(), *cadence));
+  const absl::Status status = [&]() -> absl::Status {
+    const absl::StatusOr<std::string> tenant = Authenticate(*context);
+    if (!tenant.ok()) return tenant.status();
+    const absl::StatusOr<Cadence> cadence = CheckCadence(request->cadence(), environment_.limits);
+    if (!cadence.ok()) return cadence.status();
+    response->set_streams(environment_.runs->Ask({request->run(), *tenant}, *cadence));
     if (response->streams() == 0) {
-      status = absl::NotFoundError("run: no stream of this run is open on this server");
+      return absl::NotFoundError("run: no stream of this run is open on this server");
     }
-  }
+    return absl::OkStatus();
+  }();
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(ToGrpc(status, environment_.counters));
   return reactor;
+}
+
+absl::StatusOr<std::string> TrainingAnalysisService::Authenticate(
+    const grpc::CallbackServerContext& context) const {
+  if (environment_.tokens == nullptr) return std::string();
+  const auto [begin, end] = context.client_metadata().equal_range("authorization");
+  // Of several, none is better than the others.
+  if (begin == end || std::next(begin) != end) return TenantOf(*environment_.tokens, "");
+  return TenantOf(*environment_.tokens, {begin->second.data(), begin->second.size()});
 }
 
 bool TrainingAnalysisService::Enter(Drainable* stream) {

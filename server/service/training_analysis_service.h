@@ -4,8 +4,10 @@
 #include <chrono>
 #include <functional>
 #include <mutex>
+#include <string>
 #include <unordered_set>
 
+#include "absl/status/statusor.h"
 #include "grpcpp/grpcpp.h"
 #include "service/run_session.h"
 #include "service/worker_pool.h"
@@ -59,6 +61,9 @@ class TrainingAnalysisService final : public RawService {
   void Leave(Drainable* stream);
 
  private:
+  /// Who calls: empty where there are no tenants; UNAUTHENTICATED.
+  absl::StatusOr<std::string> Authenticate(const grpc::CallbackServerContext& context) const;
+
   const Environment environment_;
   WorkerPool* const workers_;
   std::mutex mutex_;

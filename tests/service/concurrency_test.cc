@@ -123,8 +123,8 @@ TEST(Admission, IdleMemoryMakesWayAndGoesWithTheStreams) {
 TEST(RunRegistry, ANewerStreamTakesOverTheRun) {
   RunRegistry registry{minutes(15)};
   int told = 0;
-  const uint64_t first = registry.Open("a", 0, 1, [&] { ++told; });
-  const uint64_t second = registry.Open("a", 0, 1, [] {});
+  const uint64_t first = registry.Open({"a"}, 0, 1, [&] { ++told; });
+  const uint64_t second = registry.Open({"a"}, 0, 1, [] {});
   EXPECT_EQ(told, 1);
   registry.Publish(first, 5, std::make_shared<const metrics::Figures>(), nullptr, {}, 0);
   registry.Close(first);
@@ -137,10 +137,41 @@ TEST(RunRegistry, ANewerStreamTakesOverTheRun) {
 
 TEST(RunRegistry, EndedRunsLeaveAfterTheGracePeriod) {
   RunRegistry registry{minutes(15)};
-  registry.Close(registry.Open("a", 0, 1, [] {}));
+  registry.Close(registry.Open({"a"}, 0, 1, [] {}));
   const auto now = RunRegistry::Clock::now();
   EXPECT_EQ(registry.List(now + minutes(14)).size(), 1u);
   EXPECT_EQ(registry.List(now + minutes(16)).size(), 0u);
+}
+
+TEST(RunRegistry, OfEndedRunsTheLatestStay) {
+  RunRegistry registry{minutes(15), 2};
+  const uint64_t live = registry.Open({"live"}, 0, 1, [] {});
+  registry.Close(registry.Open({"again"}, 0, 1, [] {}));
+  for (int i = 0; i < 100'000; ++i) {
+    registry.Close(registry.Open({std::to_string(i)}, 0, 1, [] {}));
+    registry.Close(registry.Open({"again"}, 0, 1, [] {}));
+  }
+  std::vector<std::string> names;
+  for (const RunSnapshot& run : registry.List()) names.push_back(run.run.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"99999", "again", "live"}));
+  registry.Close(live);
+}
+
+TEST(RunRegistry, TenantsDoNotMeet) {
+  RunRegistry registry{minutes(15)};
+  int told = 0;
+  int asked = 0;
+  const RunId mine{"run", "a"};
+  registry.Open(
+      mine, 0, 1, [&] { ++told; }, [&](const Cadence&) { ++asked; });
+  registry.Open(
+      {"run", "b"}, 0, 1, [] {}, [](const Cadence&) {});
+  EXPECT_EQ(told, 0);
+  EXPECT_EQ(registry.Ask(mine, {}), 1u);
+  EXPECT_EQ(registry.Ask({"run", "c"}, {}), 0u);
+  EXPECT_EQ(registry.Ask({"run"}, {}), 0u);
+  EXPECT_EQ(asked, 1);
+  EXPECT_EQ(registry.List().size(), 2u);
 }
 
 TEST(RunRegistry, ServesManyThreads) {
@@ -148,7 +179,7 @@ TEST(RunRegistry, ServesManyThreads) {
   InParallel(4, [&](int i) {
     const std::string run(1, static_cast<char>('a' + i % 2));
     for (uint64_t step = 0; step < 300; ++step) {
-      const uint64_t stream = registry.Open(run, 0, 1, [] {});
+      const uint64_t stream = registry.Open({run}, 0, 1, [] {});
       registry.Publish(stream, step, std::make_shared<const metrics::Figures>(), nullptr,
                        {{"w", {1, 0}}}, 0);
       registry.List();
@@ -163,10 +194,22 @@ TEST(ProbeBoard, ShowsOtherRunsOnly) {
   board.Put(Entry("a", "h1"));
   board.Put(Entry("b", "h1"));
   board.Put(Entry("b", "h1"));
-  const auto others = board.Others("probe", "a");
+  const auto others = board.Others("probe", {"a"});
   ASSERT_EQ(others.size(), 1u);
-  EXPECT_EQ(others[0].run, "b");
-  EXPECT_TRUE(board.Others("another", "a").empty());
+  EXPECT_EQ(others[0].run, RunId{"b"});
+  EXPECT_TRUE(board.Others("another", {"a"}).empty());
+}
+
+TEST(ProbeBoard, ShowsNothingOfOtherTenants) {
+  ProbeBoard board(1 << 20, minutes(10));
+  ProbeEntry entry = Entry("a", "h1");
+  entry.run.tenant = "tenant";
+  board.Put(entry);
+  board.Put(Entry("a", "h1"));
+  EXPECT_EQ(board.Others("probe", {"b", "tenant"}).size(), 1u);
+  EXPECT_EQ(board.Others("probe", {"b"}).size(), 1u);
+  EXPECT_TRUE(board.Others("probe", {"b", "another"}).empty());
+  EXPECT_TRUE(board.Others("probe", {"a", "tenant"}).empty());
 }
 
 TEST(ProbeBoard, ForgetsByAgeAndByBytes) {
@@ -178,8 +221,8 @@ TEST(ProbeBoard, ForgetsByAgeAndByBytes) {
   board.Put(Entry("a", "h3"), now + minutes(2));
   EXPECT_EQ(board.evicted(), 1u);
   EXPECT_EQ(board.bytes(), 2 * 4 * sizeof(double));
-  EXPECT_EQ(board.Others("probe", "b", now + minutes(11)).size(), 2u);
-  EXPECT_EQ(board.Others("probe", "b", now + minutes(12)).size(), 1u);
+  EXPECT_EQ(board.Others("probe", {"b"}, now + minutes(11)).size(), 2u);
+  EXPECT_EQ(board.Others("probe", {"b"}, now + minutes(12)).size(), 1u);
   board.Put(Entry("a", "huge", 100), now + minutes(12));
   EXPECT_EQ(board.bytes(), 0u);
 }
@@ -189,7 +232,7 @@ TEST(ProbeBoard, ServesManyThreads) {
   InParallel(4, [&](int i) {
     for (int n = 0; n < 300; ++n) {
       board.Put(Entry(std::to_string(i), std::to_string(n % 7), 3));
-      for (const ProbeEntry& entry : board.Others("probe", std::to_string(i))) {
+      for (const ProbeEntry& entry : board.Others("probe", {std::to_string(i)})) {
         EXPECT_EQ(entry.representation->linear.gram.values.size(), 9u);
       }
     }

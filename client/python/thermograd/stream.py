@@ -35,13 +35,15 @@ class RunStream:
         address: str,
         spec: run_pb2.RunSpec,
         *,
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: wire.AnyCredentials = None,
         chunk_bytes: int = wire.DEFAULT_CHUNK_BYTES,
         timeout: float = 60.0,
         on_notice: Callable[[report_pb2.Notice], None] | None = None,
         on_cadence: Callable[[run_pb2.Cadence], None] | None = None,
     ) -> None:
         """Declares the run and waits until the server accepts it.
+
+        `credentials`: `thermograd.Credentials`, or gRPC's; none: those that the environment names.
 
         `on_notice`, `on_cadence`: called with the server's notices and with what it asks the client
         to stream, by the thread that waits for an answer; it is the caller's to follow.
