@@ -180,8 +180,11 @@ grpc_ssl_certificate_config_reload_status TlsCertificates::Fetch(
   if (self->is_fetched_) return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
   const grpc_ssl_pem_key_cert_pair pair{.private_key = self->pem_.key.c_str(),
                                         .cert_chain = self->pem_.chain.c_str()};
-  *config = grpc_ssl_server_certificate_config_create(
-      self->wants_client_certificates_ ? self->pem_.client_ca.c_str() : nullptr, &pair, 1);
+  // Where no certificate is asked for, gRPC 1.51 wants authorities all the same, and does not look
+  // at them.
+  const std::string& authorities =
+      self->wants_client_certificates_ ? self->pem_.client_ca : self->pem_.chain;
+  *config = grpc_ssl_server_certificate_config_create(authorities.c_str(), &pair, 1);
   self->is_fetched_ = true;
   return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
 }

@@ -157,6 +157,20 @@ class Server:
         self.events()
 
 
+def refused_start(*flags):
+    """Why a server does not start, as the last line of its log says."""
+    ended = subprocess.run(
+        [SERVER, "--listen_address=127.0.0.1:0", "--http_address=127.0.0.1:0", *flags],
+        stderr=subprocess.PIPE,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
+    events = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert ended.returncode == 1
+    assert [event["event"] for event in events if event["event"] != "grpc"] == ["refused"]
+    return events[-1]["reason"]
+
+
 class Stream:
     """One StreamRun call. Requests may be messages or, to send what no client would, bytes."""
 

@@ -16,7 +16,8 @@ SCRAPE_INTERVAL = "250ms"
 class Prometheus:
     """The process, with its data in a folder that goes with it."""
 
-    def __init__(self, target):
+    def __init__(self, target, *settings):
+        """`settings`: further lines of the scrape's configuration."""
         self._folder = tempfile.TemporaryDirectory(prefix="thermograd-prometheus-")
         folder = pathlib.Path(self._folder.name)
         self._address = free_address()
@@ -26,7 +27,8 @@ class Prometheus:
             "  - job_name: thermograd\n"
             f"    scrape_interval: {SCRAPE_INTERVAL}\n"
             f"    scrape_timeout: {SCRAPE_INTERVAL}\n"
-            f'    static_configs: [{{targets: ["{target}"]}}]\n',
+            f'    static_configs: [{{targets: ["{target}"]}}]\n'
+            + "".join(f"    {line}\n" for line in settings),
             encoding="utf-8",
         )
         self._log = open(folder / "log", "w+", encoding="utf-8")

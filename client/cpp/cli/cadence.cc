@@ -74,8 +74,8 @@ Command CadenceCommand() {
           .description =
               "Asks the trainers of a live run to stream other steps, parameters or layers from\n"
               "the next step on. What no flag names stays as it is.",
-          .flags = {"file", "every", "from_step", "to_step", "include", "exclude", "layers",
-                    "address", "tls_ca_file", "timeout"},
+          .flags = WithConnectionFlags(
+              {"file", "every", "from_step", "to_step", "include", "exclude", "layers"}),
           .check = Check,
           .run = Run};
 }

@@ -364,9 +364,9 @@ Command SendCommand() {
               "M files in a row make a step: files 1 to M the microbatches 0 to M-1 of the first\n"
               "step, and so on. A tensor's name in its .safetensors file is the name of its\n"
               "parameter, or with --kind=activation of its layer.",
-          .flags = {"run", "spec", "kind", "microbatches", "weights", "tensor_name", "first_step",
-                    "microbatch_size", "learning_rate", "weight_decay", "statistics", "address",
-                    "tls_ca_file", "timeout", "format"},
+          .flags = WithConnectionFlags({"run", "spec", "kind", "microbatches", "weights",
+                                        "tensor_name", "first_step", "microbatch_size",
+                                        "learning_rate", "weight_decay", "statistics", "format"}),
           .check = Check,
           .run = Run};
 }

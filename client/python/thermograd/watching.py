@@ -85,8 +85,9 @@ def _request(url: str) -> urllib.request.Request:
     request = urllib.request.Request(url)
     if file := os.environ.get("THERMOGRAD_HTTP_CREDENTIALS_FILE"):
         lines = (line.split() for line in Path(file).read_text(encoding="utf-8").splitlines())
-        user = next((words for words in lines if words and not words[0].startswith("#")), [])
-        if len(user) != 2:
+        users = (words for words in lines if words and not words[0].startswith("#"))
+        user = next(users, None)
+        if user is None or len(user) != 2:
             raise ValueError(f"{file} does not hold a name and a password")
         credentials = base64.b64encode(":".join(user).encode()).decode()
         # It must not follow a redirection to another host.

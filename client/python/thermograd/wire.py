@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import numpy as np
@@ -46,7 +46,8 @@ _CHANNEL_OPTIONS = [
 ]
 
 
-AnyCredentials = Credentials | grpc.ChannelCredentials | None
+#: What a call takes for its `credentials`.
+AnyCredentials: TypeAlias = Credentials | grpc.ChannelCredentials | None
 
 
 def open_channel(address: str, credentials: AnyCredentials) -> grpc.Channel:
