@@ -2,9 +2,7 @@
 #define THERMOGRAD_SERVICE_RUN_REGISTRY_H_
 
 #include <chrono>
-#include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -54,10 +52,8 @@ class RunRegistry {
  public:
   using Clock = std::chrono::steady_clock;
 
-  /// Ended runs stay listed for `grace`, so that the last figures are scraped, but no more than
-  /// `max_ended` of them: names that come and go must not fill the memory.
-  explicit RunRegistry(Clock::duration grace, size_t max_ended = 4096)
-      : grace_(grace), max_ended_(max_ended) {}
+  /// Ended runs stay listed for `grace`, so that the last figures are scraped.
+  explicit RunRegistry(Clock::duration grace) : grace_(grace) {}
 
   /// Enters a stream. A live stream of the same run and rank is told by its `supersede`, which must
   /// not call the registry: the newer one is the trainer that came back. Returns the stream's
@@ -91,16 +87,12 @@ class RunRegistry {
     Clock::time_point ended;
   };
 
-  using Entries = std::map<std::pair<RunId, uint32_t>, Entry>;
-
-  Entries::iterator FindLocked(uint64_t stream);
+  Entry* FindLocked(uint64_t stream);
 
   const Clock::duration grace_;
-  const size_t max_ended_;
   std::mutex mutex_;
   uint64_t streams_ = 0;
-  Entries entries_;
-  std::deque<uint64_t> ended_;  // streams, the one that ended first in front
+  std::map<std::pair<RunId, uint32_t>, Entry> entries_;
 };
 
 }  // namespace thermograd::service

@@ -143,20 +143,6 @@ TEST(RunRegistry, EndedRunsLeaveAfterTheGracePeriod) {
   EXPECT_EQ(registry.List(now + minutes(16)).size(), 0u);
 }
 
-TEST(RunRegistry, OfEndedRunsTheLatestStay) {
-  RunRegistry registry{minutes(15), 2};
-  const uint64_t live = registry.Open({"live"}, 0, 1, [] {});
-  registry.Close(registry.Open({"again"}, 0, 1, [] {}));
-  for (int i = 0; i < 100'000; ++i) {
-    registry.Close(registry.Open({std::to_string(i)}, 0, 1, [] {}));
-    registry.Close(registry.Open({"again"}, 0, 1, [] {}));
-  }
-  std::vector<std::string> names;
-  for (const RunSnapshot& run : registry.List()) names.push_back(run.run.name);
-  EXPECT_EQ(names, (std::vector<std::string>{"99999", "again", "live"}));
-  registry.Close(live);
-}
-
 TEST(RunRegistry, TenantsDoNotMeet) {
   RunRegistry registry{minutes(15)};
   int told = 0;
