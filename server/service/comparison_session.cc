@@ -100,10 +100,10 @@ absl::Status ComparisonSession::Start() {
   if (sums_only) {
     // Beyond this width the squares alone exceed the limit, or 64 bits.
     if (is_beyond && std::max(p, q) > (uint64_t{1} << 24)) {
-      return LimitExceeded(Limit::max_stream_bytes, limits_,
-                           absl::StrCat("header.features: the moments of ", std::max(p, q),
-                                        ", which more than max_samples = ", limits_.max_samples,
-                                        " samples need"));
+      return LimitExceeded(
+          Limit::max_stream_bytes, limits_,
+          absl::StrCat("header.features: the moments of ", std::max(p, q),
+                       ", which more than max_samples = ", limits_.max_samples, " samples need"));
     }
     // The moments, their copies while components are sought, and rows that await the other side's.
     bytes = 4 * statistics::CrossMoments::Bytes(p, q) + PendingBytes();
@@ -127,7 +127,8 @@ absl::Status ComparisonSession::Start() {
         absl::StrCat(what, " would take about ", std::ceil(seconds), " s of CPU time"));
   }
   if (!memory_.Take(bytes)) {
-    return LimitExceeded(admission_->memory_limit(), absl::StrCat(what, " takes ", bytes, " bytes"));
+    return LimitExceeded(admission_->memory_limit(),
+                         absl::StrCat(what, " takes ", bytes, " bytes"));
   }
   if (sums_only) moments_.emplace(p, q);
   return absl::OkStatus();

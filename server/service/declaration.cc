@@ -37,8 +37,7 @@ class Checker {
     if (static_cast<uint64_t>(count) <= ValuesOf(limits_)[static_cast<size_t>(limit)]) {
       return absl::OkStatus();
     }
-    return LimitExceeded(limit, limits_,
-                         absl::StrCat("run_spec.", field, ": ", count, " entries"));
+    return LimitExceeded(limit, limits_, absl::StrCat("run_spec.", field, ": ", count, " entries"));
   }
 
   absl::Status CheckText(absl::string_view field, const std::string& text) const {

@@ -15,8 +15,7 @@ constexpr absl::string_view kPayload = "thermograd/limit";
 
 absl::Status LimitExceeded(LimitValue limit, absl::string_view what) {
   const char* const name = kLimitNames[static_cast<size_t>(limit.first)];
-  const bool is_of_time =
-      limit.first == Limit::step_seconds || limit.first == Limit::idle_seconds;
+  const bool is_of_time = limit.first == Limit::step_seconds || limit.first == Limit::idle_seconds;
   absl::Status status(
       is_of_time ? absl::StatusCode::kDeadlineExceeded : absl::StatusCode::kResourceExhausted,
       absl::StrCat(what, ": the limit --", name, " is ", limit.second));

@@ -25,15 +25,18 @@ struct ProbeEntry {
 };
 
 /// The latest representations of probe sets, by which runs are compared while they train. Soft
-/// state: bounded by bytes and age, the first to go where memory becomes scarce, rebuilt by the next
-/// steps. May be used from any thread.
+/// state: bounded by bytes and age, the first to go where memory becomes scarce, rebuilt by the
+/// next steps. May be used from any thread.
 class ProbeBoard {
  public:
   using Clock = std::chrono::steady_clock;
 
   /// `admission` outlives this.
   ProbeBoard(uint64_t max_bytes, Clock::duration time_to_live, Admission* admission)
-      : max_bytes_(max_bytes), time_to_live_(time_to_live), admission_(admission), memory_(admission) {}
+      : max_bytes_(max_bytes),
+        time_to_live_(time_to_live),
+        admission_(admission),
+        memory_(admission) {}
 
   /// Replaces the entry of the same probe set, run and layer. Evicts the oldest entries beyond the
   /// byte budget and the soft limit of all memory; an entry for which that leaves no room is not

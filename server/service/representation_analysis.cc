@@ -86,8 +86,8 @@ double RepresentationAnalysis::CpuSeconds(std::span<const LayerActivations> laye
     seconds += metrics::PreparationCpuSeconds(samples, width(layers[a]), options);
     // The first and the previous step.
     if (probe_set) {
-      seconds += 2 * metrics::ComparisonCpuSeconds(samples, width(layers[a]), width(layers[a]),
-                                                   options);
+      seconds +=
+          2 * metrics::ComparisonCpuSeconds(samples, width(layers[a]), width(layers[a]), options);
     }
     for (size_t b = a + 1; b < layers.size(); ++b) {
       if (declaration_.layers[layers[b].layer].probe_set != probe_set) continue;
@@ -437,8 +437,7 @@ void RepresentationAnalysis::CompareWithEarlierSteps(const Layer& layer, Figures
       if (!references.refused) {
         references.refused = true;
         notices->push_back({AnalysisNotice::Kind::kDropped,
-                            "Layer '" + name +
-                                "' is not compared with its earlier steps: " +
+                            "Layer '" + name + "' is not compared with its earlier steps: " +
                                 kLimitNames[static_cast<size_t>(admission_->memory_limit().first)] +
                                 " is used up.",
                             admission_->memory_limit().first});

@@ -88,8 +88,8 @@ class RepresentationAnalysis {
                                std::vector<AnalysisNotice>* notices);
   void CompareWithOtherRuns(std::span<const Layer> layers, size_t probe_set,
                             metrics::Figures* figures, std::vector<AnalysisNotice>* notices);
-  // Whether the step's CPU time leaves room for one comparison with another run's layer, whose width
-  // is taken for that of ours.
+  // Whether the step's CPU time leaves room for one comparison with another run's layer, whose
+  // width is taken for that of ours.
   bool MayCompare(const LayerActivations& layer);
   bool MayPermute(size_t pairs, size_t samples, std::vector<AnalysisNotice>* notices);
 

@@ -16,12 +16,10 @@ uint64_t Bytes(const metrics::Figures& figures) {
 }  // namespace
 
 uint64_t RunRegistry::Open(const std::string& run, uint32_t rank, uint32_t world_size,
-                           std::function<void()> supersede,
-                           std::function<void(const Cadence&)> ask,
+                           std::function<void()> supersede, std::function<void(const Cadence&)> ask,
                            std::vector<LimitValue> limit_uses) {
   const std::lock_guard lock(mutex_);
-  if (entries_.size() >= max_runs_ && !entries_.contains({run, rank}) &&
-      !DropOldestEndedLocked()) {
+  if (entries_.size() >= max_runs_ && !entries_.contains({run, rank}) && !DropOldestEndedLocked()) {
     return 0;
   }
   Entry& entry = entries_[{run, rank}];

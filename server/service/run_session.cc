@@ -92,10 +92,9 @@ absl::Status RunSession::ReceiveRunSpec(const v1::RunSpec& spec,
   absl::StatusOr<RunDeclaration> declaration = CheckRunSpec(spec, environment_.limits);
   if (!declaration.ok()) return declaration.status();
   const uint64_t bytes = RunBytes(spec, *declaration);
-  const std::string need =
-      absl::StrCat("run_spec.reporting.window_steps: windows of ", declaration->window_steps,
-                   " steps of ", declaration->parameters.size(), " parameters need ", bytes,
-                   " bytes");
+  const std::string need = absl::StrCat(
+      "run_spec.reporting.window_steps: windows of ", declaration->window_steps, " steps of ",
+      declaration->parameters.size(), " parameters need ", bytes, " bytes");
   if (bytes > environment_.limits.max_stream_bytes) {
     return LimitExceeded(Limit::max_stream_bytes, environment_.limits, need);
   }
@@ -386,10 +385,10 @@ absl::Status RunSession::AnalyzeRepresentations(Figures* figures,
   }
   const double seconds = representations_->CpuSeconds(layers);
   if (seconds > static_cast<double>(environment_.limits.max_request_cpu_seconds)) {
-    return LimitExceeded(Limit::max_request_cpu_seconds, environment_.limits,
-                         absl::StrCat("step_end: the similarities of ", layers.size(),
-                                      " layers would take about ", std::ceil(seconds),
-                                      " s of CPU time"));
+    return LimitExceeded(
+        Limit::max_request_cpu_seconds, environment_.limits,
+        absl::StrCat("step_end: the similarities of ", layers.size(), " layers would take about ",
+                     std::ceil(seconds), " s of CPU time"));
   }
   std::vector<TensorElements> weights(declaration_->parameters.size());
   for (size_t i = 0; i < weights.size(); ++i) {

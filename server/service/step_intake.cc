@@ -70,9 +70,9 @@ StepIntake::StepIntake(const RunDeclaration& declaration, const Limits& limits,
 absl::Status StepIntake::TakeMemory(uint64_t bytes) {
   Reservation& memory = *rank_.memory;
   if (bytes > limits_.max_stream_bytes - memory.bytes()) {
-    return LimitExceeded(Limit::max_stream_bytes, limits_,
-                         absl::StrCat("chunk: the open step needs ", bytes, " bytes after ",
-                                      memory.bytes()));
+    return LimitExceeded(
+        Limit::max_stream_bytes, limits_,
+        absl::StrCat("chunk: the open step needs ", bytes, " bytes after ", memory.bytes()));
   }
   if (memory.Take(bytes)) return absl::OkStatus();
   return LimitExceeded(

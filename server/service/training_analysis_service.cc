@@ -38,9 +38,7 @@ grpc::ByteBuffer Serialize(const Message& message) {
 }
 
 // What a client gets that comes, or whose step ends, while the service drains.
-absl::Status Draining() {
-  return absl::UnavailableError("draining: this server is about to stop");
-}
+absl::Status Draining() { return absl::UnavailableError("draining: this server is about to stop"); }
 
 using Clock = std::chrono::steady_clock;
 
@@ -180,8 +178,7 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
       return;
     }
     // What is written next, and the few bytes of an acknowledgement, are not counted.
-    const uint64_t memory =
-        writing_ && !outgoing.is_acknowledgement ? outgoing.bytes.Length() : 0;
+    const uint64_t memory = writing_ && !outgoing.is_acknowledgement ? outgoing.bytes.Length() : 0;
     while (!queue_.empty() &&
            (queue_.size() >= kMaxQueuedResponses ||
             memory > environment_.limits.max_queued_bytes - queue_memory_.bytes())) {
@@ -354,8 +351,8 @@ class ComparisonReactor final : public grpc::ServerReadReactor<grpc::ByteBuffer>
     const std::lock_guard lock(mutex_);
     if (handling_ || end_) return;
     if (IsOver(environment_.limits.step_seconds, awaited_ + (now - since_))) {
-      EndLocked(LimitExceeded(Limit::step_seconds, environment_.limits,
-                              "chunk.data: did not all come"));
+      EndLocked(
+          LimitExceeded(Limit::step_seconds, environment_.limits, "chunk.data: did not all come"));
     }
   }
 

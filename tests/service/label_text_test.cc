@@ -5,7 +5,7 @@
 namespace thermograd::service {
 namespace {
 
-bool Admits(absl::string_view text) { return CheckLabelText("field", text, 16).ok(); }
+bool Admits(absl::string_view text) { return CheckLabelText("field", text).ok(); }
 
 TEST(LabelText, AdmitsUtf8WithoutControlCharacters) {
   EXPECT_TRUE(Admits("fc1.weight \"x\\"));

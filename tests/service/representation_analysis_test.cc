@@ -97,7 +97,7 @@ class RepresentationAnalysisTest : public testing::Test {
 
   Limits limits_;
   Admission admission_{16, uint64_t{1} << 30};
-  ProbeBoard probes_{1 << 20, std::chrono::minutes(1)};
+  ProbeBoard probes_{1 << 20, std::chrono::minutes(1), &admission_};
   std::vector<AnalysisNotice> notices_;
 };
 

@@ -108,8 +108,8 @@ class RunSessionTest : public testing::Test {
   }
 
   Admission admission_{16, uint64_t{1} << 30};
-  RunRegistry runs_{std::chrono::minutes(1)};
-  ProbeBoard probes_{1 << 20, std::chrono::minutes(1)};
+  RunRegistry runs_{std::chrono::minutes(1), 16, &admission_};
+  ProbeBoard probes_{1 << 20, std::chrono::minutes(1), &admission_};
   ServiceCounters counters_;
   RankGroups ranks_{&counters_};
   Environment environment_{.limits = {},
