@@ -148,7 +148,7 @@ int main(int argc, char** argv) {
 
   bool was_above_soft_limit = false;
   pollfd signalled{.fd = signal_pipe[0], .events = POLLIN, .revents = 0};
-  while (poll(&signalled, 1, kHousekeepingMilliseconds) <= 0) {
+  do {
     service.ExpireSteps(std::chrono::seconds(absl::GetFlag(FLAGS_rank_seconds)));
     service.ExpireCalls();
     const bool is_above_soft_limit = admission.SetResidentBytes(thermograd::ResidentBytes());
@@ -156,7 +156,7 @@ int main(int argc, char** argv) {
     // Freed memory that the allocator keeps would hold the process above the limit for ever.
     if (is_above_soft_limit || was_above_soft_limit) thermograd::ReleaseFreedMemory();
     was_above_soft_limit = is_above_soft_limit;
-  }
+  } while (poll(&signalled, 1, kHousekeepingMilliseconds) <= 0);
   char why = 0;
   const bool is_dead = read(signal_pipe[0], &why, 1) == 1 && why != 0;
   // Draining must end even where gRPC is not well: the alarm's signal ends the process.

@@ -5,6 +5,9 @@
 namespace thermograd::service {
 namespace {
 
+// What even a process without room gets: small streams must not suffer from what large ones take.
+constexpr uint64_t kSmallBytes = 64 << 10;
+
 uint64_t Soft(uint64_t bytes, double ratio) {
   // The product of the largest bytes need not fit into their type.
   return ratio >= 1 ? bytes : static_cast<uint64_t>(static_cast<double>(bytes) * ratio);
@@ -30,17 +33,22 @@ Admission::Admission(const Limits& limits, double soft_ratio)
 Admission::Admission(uint64_t max_streams, uint64_t max_bytes)
     : Admission(Only(max_streams, max_bytes), 1) {}
 
+uint64_t Admission::ResidentLocked() const {
+  return resident_bytes_ + (bytes_ > bytes_when_looked_ ? bytes_ - bytes_when_looked_ : 0);
+}
+
 bool Admission::IsResidentAboveSoftLocked() const {
-  return max_resident_bytes_ > 0 && resident_bytes_ > soft_resident_bytes_;
+  return max_resident_bytes_ > 0 && ResidentLocked() > soft_resident_bytes_;
 }
 
-bool Admission::IsResidentAboveHardLocked() const {
-  return max_resident_bytes_ > 0 && resident_bytes_ > max_resident_bytes_;
+bool Admission::IsBeyondResidentLocked(uint64_t bytes) const {
+  return max_resident_bytes_ > 0 && bytes > kSmallBytes &&
+         (ResidentLocked() > max_resident_bytes_ || bytes > max_resident_bytes_ - ResidentLocked());
 }
 
-LimitValue Admission::memory_limit() const {
+LimitValue Admission::memory_limit(uint64_t bytes) const {
   const std::lock_guard lock(mutex_);
-  if (IsResidentAboveHardLocked()) return {Limit::max_resident_bytes, max_resident_bytes_};
+  if (IsBeyondResidentLocked(bytes)) return {Limit::max_resident_bytes, max_resident_bytes_};
   return {Limit::max_memory_bytes, max_bytes_};
 }
 
@@ -77,7 +85,7 @@ bool Admission::TakeLocked(uint64_t bytes, uint64_t max_bytes, IdleVectors* free
 bool Admission::TakeBytes(uint64_t bytes) {
   IdleVectors freed;  // after the lock
   const std::lock_guard lock(mutex_);
-  return !IsResidentAboveHardLocked() && TakeLocked(bytes, max_bytes_, &freed);
+  return !IsBeyondResidentLocked(bytes) && TakeLocked(bytes, max_bytes_, &freed);
 }
 
 bool Admission::TakeSpareBytes(uint64_t bytes) {
@@ -100,6 +108,7 @@ bool Admission::SetResidentBytes(uint64_t bytes) {
   IdleVectors freed;  // after the lock
   const std::lock_guard lock(mutex_);
   resident_bytes_ = bytes;
+  bytes_when_looked_ = bytes_;
   if (!IsResidentAboveSoftLocked()) return false;
   freed.swap(idle_);
   idle_bytes_ = 0;

@@ -31,21 +31,22 @@ class Admission {
   /// Gives back a place that was taken.
   void Leave(Call call);
 
-  /// Takes memory; false: memory_limit() would be exceeded.
+  /// Takes memory; false: memory_limit(bytes) would be exceeded.
   bool TakeBytes(uint64_t bytes);
   /// Takes memory for what can be done without; false: the soft limit would be exceeded.
   bool TakeSpareBytes(uint64_t bytes);
   void ReturnBytes(uint64_t bytes);
 
-  /// The limit of memory that refuses now: of the accounted memory, unless the resident memory is
-  /// what has run out.
-  LimitValue memory_limit() const;
+  /// The limit of memory that stands against so many bytes more: the accounted memory's, unless the
+  /// resident memory is what has run out.
+  LimitValue memory_limit(uint64_t bytes) const;
 
   /// True where the memory taken, or the resident memory, exceeds its soft limit.
   bool above_soft_limit() const;
 
-  /// Tells how much memory the process really has, which is looked at now and then. Idle vectors
-  /// are freed above the soft limit. Returns whether that is where it is.
+  /// Tells how much memory the process really has, which is looked at now and then; what has been
+  /// taken since then is added. Idle vectors are freed above the soft limit. Returns whether that
+  /// is where it is.
   bool SetResidentBytes(uint64_t bytes);
 
   /// Memory of a vector, for which the caller has taken bytes; one that was given back before if
@@ -64,8 +65,9 @@ class Admission {
 
   void GiveBack(double* vector, size_t elements);
   bool TakeLocked(uint64_t bytes, uint64_t max_bytes, IdleVectors* freed);
+  uint64_t ResidentLocked() const;
   bool IsResidentAboveSoftLocked() const;
-  bool IsResidentAboveHardLocked() const;
+  bool IsBeyondResidentLocked(uint64_t bytes) const;
 
   const std::array<LimitValue, 2> max_open_;  // by Call
   const uint64_t max_bytes_;
@@ -75,7 +77,8 @@ class Admission {
   mutable std::mutex mutex_;
   std::array<uint64_t, 2> open_{};  // by Call
   uint64_t bytes_ = 0;
-  uint64_t resident_bytes_ = 0;
+  uint64_t resident_bytes_ = 0;  // when it was looked at, and bytes_ then
+  uint64_t bytes_when_looked_ = 0;
   IdleVectors idle_;
   uint64_t idle_bytes_ = 0;
 };

@@ -127,7 +127,7 @@ absl::Status ComparisonSession::Start() {
         absl::StrCat(what, " would take about ", std::ceil(seconds), " s of CPU time"));
   }
   if (!memory_.Take(bytes)) {
-    return LimitExceeded(admission_->memory_limit(),
+    return LimitExceeded(admission_->memory_limit(bytes),
                          absl::StrCat(what, " takes ", bytes, " bytes"));
   }
   if (sums_only) moments_.emplace(p, q);

@@ -364,15 +364,17 @@ void RepresentationAnalysis::CompareOverWindow(const Layer& x, const Layer& y,
     auto memory = std::make_unique<Reservation>(admission_);
     // Beyond this width the squares alone exceed 64 bits. The solvers work on copies.
     constexpr size_t kMaxWidth = size_t{1} << 24;
-    if (std::max(p, q) > kMaxWidth || !memory->Take(4 * statistics::CrossMoments::Bytes(p, q))) {
+    const uint64_t bytes = 4 * statistics::CrossMoments::Bytes(p, q);
+    if (std::max(p, q) > kMaxWidth || !memory->Take(bytes)) {
       if (!window.refused) {
         window.refused = true;
-        notices->push_back({AnalysisNotice::Kind::kDropped,
-                            "Layers '" + labels[0].second + "' and '" + labels[1].second +
-                                "' are not compared over the window: " +
-                                kLimitNames[static_cast<size_t>(admission_->memory_limit().first)] +
-                                " is used up.",
-                            admission_->memory_limit().first});
+        notices->push_back(
+            {AnalysisNotice::Kind::kDropped,
+             "Layers '" + labels[0].second + "' and '" + labels[1].second +
+                 "' are not compared over the window: " +
+                 kLimitNames[static_cast<size_t>(admission_->memory_limit(bytes).first)] +
+                 " is used up.",
+             admission_->memory_limit(bytes).first});
       }
       metrics::AppendUndefinedSimilarities(declaration_.similarity, Undefined::kLimit,
                                            SimilarityScope::kWindow, labels, figures);
@@ -433,14 +435,16 @@ void RepresentationAnalysis::CompareWithEarlierSteps(const Layer& layer, Figures
   }
   if (references.memory == nullptr) {
     auto memory = std::make_unique<Reservation>(admission_);
-    if (!memory->Take(2 * layer.representation->Bytes())) {
+    const uint64_t bytes = 2 * layer.representation->Bytes();
+    if (!memory->Take(bytes)) {
       if (!references.refused) {
         references.refused = true;
-        notices->push_back({AnalysisNotice::Kind::kDropped,
-                            "Layer '" + name + "' is not compared with its earlier steps: " +
-                                kLimitNames[static_cast<size_t>(admission_->memory_limit().first)] +
-                                " is used up.",
-                            admission_->memory_limit().first});
+        notices->push_back(
+            {AnalysisNotice::Kind::kDropped,
+             "Layer '" + name + "' is not compared with its earlier steps: " +
+                 kLimitNames[static_cast<size_t>(admission_->memory_limit(bytes).first)] +
+                 " is used up.",
+             admission_->memory_limit(bytes).first});
       }
       return;
     }

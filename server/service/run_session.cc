@@ -99,7 +99,7 @@ absl::Status RunSession::ReceiveRunSpec(const v1::RunSpec& spec,
     return LimitExceeded(Limit::max_stream_bytes, environment_.limits, need);
   }
   if (!run_memory_.Take(bytes)) {
-    return LimitExceeded(environment_.admission->memory_limit(), need);
+    return LimitExceeded(environment_.admission->memory_limit(bytes), need);
   }
   group_ = environment_.ranks->Find(*declaration);
   if (group_ == nullptr) {
@@ -306,7 +306,7 @@ absl::Status RunSession::ReceiveStepEnd(const v1::StepEnd& end,
                          memory_bytes](const RunFigures& run_figures) {
     std::vector<v1::StreamRunResponse> answers;
     if (!environment.runs->Publish(stream, step, figures, run_figures, non_finite, memory_bytes)) {
-      CountRefusal(environment.admission->memory_limit().first, environment.counters);
+      CountRefusal(environment.admission->memory_limit(0).first, environment.counters);
     }
     ++environment.counters->steps;
     if (is_reported) {

@@ -76,7 +76,7 @@ absl::Status StepIntake::TakeMemory(uint64_t bytes) {
   }
   if (memory.Take(bytes)) return absl::OkStatus();
   return LimitExceeded(
-      admission_->memory_limit(),
+      admission_->memory_limit(bytes),
       absl::StrCat("chunk: the open step needs ", bytes, " bytes of the memory of all streams"));
 }
 

@@ -158,28 +158,29 @@ def too_many_permutations(spec):
     spec.reporting.similarity.permutations = 20
 
 
-@pytest.mark.parametrize(
-    ("limit", "limit_value", "spoil"),
-    [
-        ("max_parameters", 1, too_many_parameters),
-        ("max_layers", 1, too_many_layers),
-        ("max_label_bytes", 16, too_long_a_name),
-        ("max_elements", 7, too_many_elements),
-        ("max_ranks", 2, too_many_ranks),
-        ("max_window_steps", 64, too_long_a_window),
-        ("max_permutations", 19, too_many_permutations),
-    ],
-)
-def test_declarations(limit, limit_value, spoil):
-    with Server(f"--{limit}={limit_value}") as server:
-        with Stream(server) as stream:
-            stream.open(small_run.declaration("within"))
-        with Stream(server) as stream:
-            spec = small_run.declaration("beyond")
-            spoil(spec)
-            stream.send(service.StreamRunRequest(run_spec=spec))
-            assert_beyond(stream.error(), limit, limit_value)
-        assert server.refusals() == {limit: 1}
+DECLARATIONS = {
+    "max_parameters": (1, too_many_parameters),
+    "max_layers": (1, too_many_layers),
+    "max_label_bytes": (16, too_long_a_name),
+    "max_elements": (7, too_many_elements),
+    "max_ranks": (2, too_many_ranks),
+    "max_window_steps": (64, too_long_a_window),
+    "max_permutations": (19, too_many_permutations),
+}
+
+
+def test_declarations():
+    flags = [f"--{limit}={limit_value}" for limit, (limit_value, _) in DECLARATIONS.items()]
+    with Server(*flags) as server:
+        for limit, (limit_value, spoil) in DECLARATIONS.items():
+            with Stream(server) as stream:
+                stream.open(small_run.declaration("within"))
+            with Stream(server) as stream:
+                spec = small_run.declaration("beyond")
+                spoil(spec)
+                stream.send(service.StreamRunRequest(run_spec=spec))
+                assert_beyond(stream.error(), limit, limit_value)
+        assert server.refusals() == dict.fromkeys(DECLARATIONS, 1)
 
 
 def comparison_error(server, samples, features, *similarities):

@@ -12,7 +12,8 @@ from system_support import value
 
 MIB = 1 << 20
 STREAMS = 16
-TENSORS, ELEMENTS = 2, 1 << 20
+# 8 MiB in fp64, which is a part of the ceiling that cannot lie below the soft limit when it is full.
+ELEMENTS = 1 << 20
 CEILING = 96 * MIB
 # What a stream holds besides what is accounted: a message in gRPC's hands, one in ours, and what its
 # connection has read ahead.
@@ -48,18 +49,14 @@ class Flood:
     def _take(self, number):
         spec = run.RunSpec(
             run=f"greedy-{number}",
-            parameters=[
-                run.Parameter(id=i + 1, name=f"large{i}", shape=[ELEMENTS])
-                for i in range(TENSORS)
-            ],
+            parameters=[run.Parameter(id=1, name="large", shape=[ELEMENTS])],
             parameter_kinds=[tensor.TENSOR_KIND_UPDATE],
         )
         values = numpy.ones(ELEMENTS, numpy.float32)
         with Stream(self._server) as stream:
             stream.send(service.StreamRunRequest(run_spec=spec))
             stream.send(service.StreamRunRequest(step_begin=small_run.begin(1)))
-            for i in range(TENSORS):
-                stream.send(*chunks(i + 1, tensor.TENSOR_KIND_UPDATE, values))
+            stream.send(*chunks(1, tensor.TENSOR_KIND_UPDATE, values))
             # An open step is not answered: who hears nothing has got what it asked for.
             reader = threading.Thread(target=self._note, args=(stream,))
             reader.start()

@@ -78,7 +78,8 @@ def test_a_comparison_must_go_on():
         ).future(requests(), timeout=60)
         assert_beyond(call.exception(), "step_seconds", 1, DEADLINE_EXCEEDED)
         done.set()
-        assert server.by_limit("thermograd_limit_used")["max_comparisons"] == 0
+        eventually(lambda: server.by_limit("thermograd_limit_used")["max_comparisons"] == 0)
+        assert server.refusals() == {"step_seconds": 1}
 
 
 def test_a_vanished_client_is_noticed():

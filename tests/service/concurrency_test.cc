@@ -111,27 +111,31 @@ TEST(Admission, AboveTheSoftLimitOnlyWhatIsOpenGoesOn) {
 }
 
 TEST(Admission, ResidentMemoryIsALimitOfItsOwn) {
+  constexpr uint64_t kMebibyte = 1 << 20;
+  constexpr LimitValue kLimit{Limit::max_resident_bytes, 10 * kMebibyte};
   Limits limits;
-  limits.max_resident_bytes = 1000;
+  limits.max_resident_bytes = 10 * kMebibyte;
   Admission admission(limits, 0.8);
   ASSERT_FALSE(admission.Enter(Call::kStream));
   admission.LendVector(5);
-  EXPECT_FALSE(admission.SetResidentBytes(800));
+  EXPECT_FALSE(admission.SetResidentBytes(8 * kMebibyte));
   EXPECT_EQ(admission.idle_bytes(), 40u);
-  EXPECT_TRUE(admission.SetResidentBytes(801));
+  EXPECT_TRUE(admission.SetResidentBytes(8 * kMebibyte + 1));
   EXPECT_EQ(admission.idle_bytes(), 0u);
   admission.LendVector(5);
   EXPECT_EQ(admission.idle_bytes(), 0u);
   EXPECT_TRUE(admission.above_soft_limit());
-  EXPECT_EQ(admission.Enter(Call::kStream), (LimitValue{Limit::max_resident_bytes, 1000}));
+  EXPECT_EQ(admission.Enter(Call::kStream), kLimit);
   EXPECT_FALSE(admission.TakeSpareBytes(1));
-  EXPECT_TRUE(admission.TakeBytes(1));
-  EXPECT_TRUE(admission.SetResidentBytes(1001));
-  EXPECT_FALSE(admission.TakeBytes(1));
-  EXPECT_EQ(admission.memory_limit(), (LimitValue{Limit::max_resident_bytes, 1000}));
-  EXPECT_FALSE(admission.SetResidentBytes(10));
+  EXPECT_TRUE(admission.TakeBytes(kMebibyte));
+  // What has been taken since is added to what was seen.
+  EXPECT_EQ(admission.memory_limit(kMebibyte), kLimit);
+  EXPECT_FALSE(admission.TakeBytes(kMebibyte));
+  EXPECT_TRUE(admission.TakeBytes(1000));
+  EXPECT_FALSE(admission.SetResidentBytes(8 * kMebibyte));
   EXPECT_FALSE(admission.Enter(Call::kStream));
-  EXPECT_EQ(admission.memory_limit().first, Limit::max_memory_bytes);
+  EXPECT_TRUE(admission.TakeBytes(kMebibyte));
+  EXPECT_EQ(admission.memory_limit(kMebibyte).first, Limit::max_memory_bytes);
 }
 
 TEST(Admission, LendsTheSameMemoryAgain) {
