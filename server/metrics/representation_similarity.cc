@@ -178,17 +178,10 @@ bool NeedsRbf(const SimilarityOptions& options) {
 // with one element of a matrix.
 constexpr double kProductSeconds = 1e-10;
 constexpr double kElementSeconds = 2e-9;
-// Seconds of a multiply-add of the reductions that singular values are found by, whose half is not
-// matrix products; and how much longer it takes with vectors.
-constexpr double kReductionSeconds = 5e-10;
-constexpr double kVectors = 4;
-
-// Of the singular values of a rows x columns matrix.
-double DecompositionSeconds(uint64_t rows, uint64_t columns) {
-  const auto shorter = static_cast<double>(std::min(rows, columns));
-  const auto longer = static_cast<double>(std::max(rows, columns));
-  return shorter * shorter * (longer * kProductSeconds + shorter * 4 / 3 * kReductionSeconds);
-}
+// Seconds of a multiply-add of the reductions that singular values are found by, half of which are
+// no matrix products; and how much longer it takes with vectors.
+constexpr double kReductionSeconds = 2e-10;
+constexpr double kVectors = 2;
 
 }  // namespace
 
@@ -238,16 +231,22 @@ uint64_t PreparationBytes(uint64_t n, uint64_t p, const SimilarityOptions& optio
   return (kept + passing) * sizeof(double);
 }
 
+double SpectrumCpuSeconds(uint64_t n, uint64_t p) {
+  const auto shorter = static_cast<double>(std::min(n, p));
+  const auto longer = static_cast<double>(std::max(n, p));
+  return shorter * shorter * (longer * kProductSeconds + shorter * 4 / 3 * kReductionSeconds);
+}
+
 double PreparationCpuSeconds(uint64_t n, uint64_t p, const SimilarityOptions& options) {
   const auto samples = static_cast<double>(n);
   const auto features = static_cast<double>(p);
   const double gram = samples * samples / 2;
-  double seconds = gram * features * kProductSeconds + DecompositionSeconds(n, p);
+  double seconds = gram * features * kProductSeconds;
   if (NeedsRbf(options)) seconds += gram * kElementSeconds;
   if (NeedsNeighbours(options)) {
     seconds += gram * features * kProductSeconds + samples * samples * kElementSeconds;
   }
-  if (options.HasComponents()) seconds += kVectors * DecompositionSeconds(n, p);
+  if (options.HasComponents()) seconds += kVectors * SpectrumCpuSeconds(n, p);
   if (options.Has(Similarity::kRepresentationalSimilarity)) {
     seconds += gram * std::log2(samples + 1) * kElementSeconds;
   }
@@ -264,7 +263,7 @@ double ComparisonCpuSeconds(uint64_t n, uint64_t p, uint64_t q, const Similarity
     if (similarity == Similarity::kCkaCalibrated) {
       seconds += static_cast<double>(options.permutations) * gram * kElementSeconds;
     } else if (NeedsComponents(similarity)) {
-      seconds += DecompositionSeconds(std::min(n, p), std::min(n, q)) *
+      seconds += SpectrumCpuSeconds(std::min(n, p), std::min(n, q)) *
                  (similarity == Similarity::kPwcca ? kVectors : 1);
     } else {
       seconds += gram * kElementSeconds;
@@ -278,10 +277,10 @@ double MomentsCpuSeconds(uint64_t n, uint64_t p, uint64_t q, const SimilarityOpt
   const auto width = static_cast<double>(p) + static_cast<double>(q);
   double seconds = static_cast<double>(n) * width * width / 2 * kProductSeconds;
   if (options.HasComponents()) {
-    seconds += kVectors * (DecompositionSeconds(p, p) + DecompositionSeconds(q, q));
+    seconds += kVectors * (SpectrumCpuSeconds(p, p) + SpectrumCpuSeconds(q, q));
   }
   for (const Similarity similarity : options.chosen) {
-    if (NeedsComponents(similarity)) seconds += kVectors * DecompositionSeconds(p, q);
+    if (NeedsComponents(similarity)) seconds += kVectors * SpectrumCpuSeconds(p, q);
   }
   return seconds;
 }

@@ -117,10 +117,13 @@ absl::Status ComparisonSession::Start() {
     return LimitExceeded(Limit::max_stream_bytes, limits_,
                          absl::StrCat(what, " takes ", bytes, " bytes"));
   }
-  const double seconds = sums_only ? metrics::MomentsCpuSeconds(n, p, q, options_)
-                                   : metrics::PreparationCpuSeconds(n, p, options_) +
-                                         metrics::PreparationCpuSeconds(n, q, options_) +
-                                         metrics::ComparisonCpuSeconds(n, p, q, options_);
+  double seconds = sums_only ? metrics::MomentsCpuSeconds(n, p, q, options_)
+                             : metrics::PreparationCpuSeconds(n, p, options_) +
+                                   metrics::PreparationCpuSeconds(n, q, options_) +
+                                   metrics::ComparisonCpuSeconds(n, p, q, options_);
+  if (!has_choice_ && !sums_only) {
+    seconds += metrics::SpectrumCpuSeconds(n, p) + metrics::SpectrumCpuSeconds(n, q);
+  }
   if (seconds > static_cast<double>(limits_.max_request_cpu_seconds)) {
     return LimitExceeded(
         Limit::max_request_cpu_seconds, limits_,

@@ -83,7 +83,8 @@ double RepresentationAnalysis::CpuSeconds(std::span<const LayerActivations> laye
   for (size_t a = 0; a < layers.size(); ++a) {
     const auto& probe_set = declaration_.layers[layers[a].layer].probe_set;
     const size_t samples = layers[a].values.size() / width(layers[a]);
-    seconds += metrics::PreparationCpuSeconds(samples, width(layers[a]), options);
+    seconds += metrics::PreparationCpuSeconds(samples, width(layers[a]), options) +
+               metrics::SpectrumCpuSeconds(samples, width(layers[a]));
     // The first and the previous step.
     if (probe_set) {
       seconds +=

@@ -224,7 +224,7 @@ def test_cpu_time():
     cca = representation.SIMILARITY_CCA
     spec = run.RunSpec(
         run="thorough",
-        layers=[run.Layer(id=i + 1, name=f"h{i}", width=256) for i in range(14)],
+        layers=[run.Layer(id=i + 1, name=f"h{i}", width=256) for i in range(20)],
         reporting=run.Reporting(
             similarity=representation.SimilarityOptions(similarities=[cca])
         ),

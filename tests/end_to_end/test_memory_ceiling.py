@@ -60,7 +60,7 @@ class Flood:
             # An open step is not answered: who hears nothing has got what it asked for.
             reader = threading.Thread(target=self._note, args=(stream,))
             reader.start()
-            reader.join(4)
+            reader.join(2)
             self._settled.wait()
             self._released.wait()
         reader.join()

@@ -8,10 +8,21 @@ import threading
 import time
 
 import grpc
-import pytest
+import numpy
 
 import small_run
-from system_support import ROOT, Server, Stream, assert_beyond, eventually, service
+from system_support import (
+    ROOT,
+    Server,
+    Stream,
+    assert_beyond,
+    chunks,
+    end_step,
+    eventually,
+    run,
+    service,
+    tensor,
+)
 
 DEADLINE_EXCEEDED = grpc.StatusCode.DEADLINE_EXCEEDED
 
@@ -34,22 +45,47 @@ def begin(step):
     return service.StreamRunRequest(step_begin=small_run.begin(step))
 
 
-@pytest.mark.parametrize("begins", ["nothing", "a step"])
-def test_what_is_begun_must_go_on(begins):
-    with Server("--step_seconds=1") as server:
-        with Stream(server) as silent, Stream(server) as resting:
-            resting.open(small_run.declaration("resting"))
-            if begins == "a step":
-                silent.open(small_run.declaration("silent"))
-                silent.send(begin(1))
-            else:
-                silent.send(b"")
-                silent = Stream(server)
-            assert_beyond(silent.error(), "step_seconds", 1, DEADLINE_EXCEEDED)
-            # Between steps there is no hurry.
-            resting.step(small_run.begin(1), small_run.gradient())
-        assert server.refusals() == {"step_seconds": 1}
-        assert server.rejected("deadline_exceeded") == 1
+def places(server):
+    """Open streams and comparisons."""
+    used = server.by_limit("thermograd_limit_used")
+    return used["max_streams"], used["max_comparisons"]
+
+
+def unfinished_comparison(server):
+    """The error of a comparison that only begins."""
+    done = threading.Event()
+
+    def requests():
+        yield service.CompareRepresentationsRequest(
+            header=service.ComparisonHeader(side=1, samples=4, features=4, data_type=1)
+        )
+        done.wait()
+
+    with server.channel() as channel:
+        call = channel.stream_unary(
+            "/thermograd.v1.TrainingAnalysisService/CompareRepresentations",
+            request_serializer=service.CompareRepresentationsRequest.SerializeToString,
+        ).future(requests(), timeout=60)
+        error = call.exception()
+        done.set()
+    return error
+
+
+def test_what_is_begun_must_go_on():
+    with Server("--step_seconds=1") as server, Stream(server) as resting:
+        resting.open(small_run.declaration("resting"))
+        with Stream(server) as nameless, Stream(server) as silent:
+            silent.open(small_run.declaration("silent"))
+            silent.send(begin(1))
+            for stream in (nameless, silent):
+                assert_beyond(stream.error(), "step_seconds", 1, DEADLINE_EXCEEDED)
+        error = unfinished_comparison(server)
+        assert_beyond(error, "step_seconds", 1, DEADLINE_EXCEEDED)
+        # Between steps there is no hurry.
+        resting.step(small_run.begin(1), small_run.gradient())
+        assert server.refusals() == {"step_seconds": 3}
+        assert server.rejected("deadline_exceeded") == 3
+        eventually(lambda: places(server) == (1, 0))
 
 
 def test_a_pause_between_steps_may_be_bounded():
@@ -60,26 +96,6 @@ def test_a_pause_between_steps_may_be_bounded():
         assert_beyond(idle.error(), "idle_seconds", 1, DEADLINE_EXCEEDED)
         busy.send(*small_run.gradient())
         assert server.refusals() == {"idle_seconds": 1}
-
-
-def test_a_comparison_must_go_on():
-    done = threading.Event()
-
-    def requests():
-        yield service.CompareRepresentationsRequest(
-            header=service.ComparisonHeader(side=1, samples=4, features=4, data_type=1)
-        )
-        done.wait()
-
-    with Server("--step_seconds=1") as server, server.channel() as channel:
-        call = channel.stream_unary(
-            "/thermograd.v1.TrainingAnalysisService/CompareRepresentations",
-            request_serializer=service.CompareRepresentationsRequest.SerializeToString,
-        ).future(requests(), timeout=60)
-        assert_beyond(call.exception(), "step_seconds", 1, DEADLINE_EXCEEDED)
-        done.set()
-        eventually(lambda: server.by_limit("thermograd_limit_used")["max_comparisons"] == 0)
-        assert server.refusals() == {"step_seconds": 1}
 
 
 def test_a_vanished_client_is_noticed():
@@ -96,11 +112,11 @@ def test_a_vanished_client_is_noticed():
             try:
                 bystander.open(small_run.declaration("bystander"))
                 assert client.stdout.readline() == b"open\n"
-                assert server.by_limit("thermograd_limit_used")["max_streams"] == 2
+                assert places(server) == (2, 0)
                 # Its system still answers for it.
                 client.send_signal(signal.SIGSTOP)
                 stopped = time.monotonic()
-                eventually(lambda: server.by_limit("thermograd_limit_used")["max_streams"] == 1)
+                eventually(lambda: places(server) == (1, 0))
                 assert time.monotonic() - stopped < 1 + 1 + 2
                 assert server.scrape()["thermograd_incomplete_steps_total", frozenset()] == 1
                 bystander.step(small_run.begin(1), small_run.gradient())
@@ -114,3 +130,19 @@ def test_a_silent_connection_is_closed():
         with socket.create_connection((host, int(port)), timeout=30) as connection:
             while connection.recv(4096):
                 pass
+
+
+def test_a_client_that_does_not_read_its_end_is_cut_off():
+    parameters = [run.Parameter(id=i + 1, name=f"p{i}", shape=[1]) for i in range(500)]
+    one = numpy.ones(1, numpy.float32)
+    gradients = [
+        chunk
+        for parameter in parameters
+        for chunk in chunks(parameter.id, tensor.TENSOR_KIND_GRADIENT, one)
+    ]
+    with Server("--idle_seconds=1") as server, Stream(server) as deaf:
+        deaf.send(service.StreamRunRequest(run_spec=run.RunSpec(run="deaf", parameters=parameters)))
+        for step in range(1, 21):
+            deaf.send(begin(step), *gradients, end_step(step))
+        eventually(lambda: server.scrape()["thermograd_steps_total", frozenset()] == 20)
+        eventually(lambda: server.refusals() == {"idle_seconds": 1} and places(server) == (0, 0))
