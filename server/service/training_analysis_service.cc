@@ -48,7 +48,7 @@ bool IsOver(uint64_t seconds, Clock::duration passed) {
 }
 
 // How long an ended call may go on writing what its client does not read.
-constexpr std::chrono::seconds kFarewell(10);
+constexpr std::chrono::seconds kFarewell(5);
 
 class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
                                public OpenCall {

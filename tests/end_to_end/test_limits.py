@@ -264,39 +264,6 @@ def test_series():
         assert server.refusals() == {"max_series": 2 * beyond}
 
 
-def test_a_client_that_never_reads_is_served_and_its_reports_dropped():
-    parameters = 200
-    spec = run.RunSpec(
-        run="deaf",
-        parameters=[
-            run.Parameter(id=i + 1, name=f"parameter {i}", shape=[1]) for i in range(parameters)
-        ],
-    )
-    gradients = [
-        request
-        for i in range(parameters)
-        for request in chunks(i + 1, tensor.TENSOR_KIND_GRADIENT, numpy.ones(1, numpy.float32))
-    ]
-    with Server(f"--max_queued_bytes={128 << 10}") as server, Stream(server) as stream:
-        stream.send(service.StreamRunRequest(run_spec=spec))
-        step = 0
-
-        def dropped():
-            nonlocal step
-            for _ in range(10):
-                step += 1
-                begin = service.StreamRunRequest(step_begin=small_run.begin(step))
-                stream.send(begin, *gradients, end_step(step))
-            eventually(lambda: server.scrape()["thermograd_steps_total", frozenset()] == step)
-            return server.scrape()["thermograd_responses_dropped_total", frozenset()]
-
-        drops = eventually(dropped)
-        assert server.refusals() == {"max_queued_bytes": drops}
-        # It may still read what was kept, and end in order.
-        assert stream.receive("step_report").step == 1
-        assert stream.close() is None
-
-
 def test_ranks_of_a_run_must_meet_on_one_server():
     with Server("--rank_seconds=1") as first, Server("--rank_seconds=1") as second:
         for rank, server in enumerate((first, second)):

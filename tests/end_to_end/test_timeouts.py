@@ -132,17 +132,31 @@ def test_a_silent_connection_is_closed():
                 pass
 
 
-def test_a_client_that_does_not_read_its_end_is_cut_off():
-    parameters = [run.Parameter(id=i + 1, name=f"p{i}", shape=[1]) for i in range(500)]
+def test_a_client_that_never_reads_is_served_then_cut_off():
+    parameters = [run.Parameter(id=i + 1, name=f"p{i}", shape=[1]) for i in range(200)]
     one = numpy.ones(1, numpy.float32)
     gradients = [
         chunk
         for parameter in parameters
         for chunk in chunks(parameter.id, tensor.TENSOR_KIND_GRADIENT, one)
     ]
-    with Server("--idle_seconds=1") as server, Stream(server) as deaf:
-        deaf.send(service.StreamRunRequest(run_spec=run.RunSpec(run="deaf", parameters=parameters)))
-        for step in range(1, 21):
+    step = 0
+
+    def dropped():
+        nonlocal step
+        for _ in range(10):
+            step += 1
             deaf.send(begin(step), *gradients, end_step(step))
-        eventually(lambda: server.scrape()["thermograd_steps_total", frozenset()] == 20)
-        eventually(lambda: server.refusals() == {"idle_seconds": 1} and places(server) == (0, 0))
+        eventually(lambda: server.scrape()["thermograd_steps_total", frozenset()] == step)
+        return server.scrape()["thermograd_responses_dropped_total", frozenset()]
+
+    with Server("--idle_seconds=3", f"--max_queued_bytes={128 << 10}") as server:
+        with Stream(server) as deaf:
+            spec = run.RunSpec(run="deaf", parameters=parameters)
+            deaf.send(service.StreamRunRequest(run_spec=spec))
+            drops = eventually(dropped)
+            assert server.refusals() == {"max_queued_bytes": drops}
+            # What is queued for it, and the end of its stream, will not be read either.
+            eventually(lambda: places(server) == (0, 0))
+        assert server.refusals() == {"max_queued_bytes": drops, "idle_seconds": 1}
+        assert server.by_limit("thermograd_limit_used")["max_memory_bytes"] < 1 << 20
