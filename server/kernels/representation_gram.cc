@@ -17,9 +17,16 @@ using ConstMap = Eigen::Map<const RowMajor>;
 
 Eigen::Index Index(size_t size) { return static_cast<Eigen::Index>(size); }
 
-// Rows of an output that one task makes: enough that packing the other factor costs little, and few
-// enough that a triangle wastes little and several threads end together.
-constexpr size_t kStrip = 128;
+// Rows of an output that one task makes: enough that packing the other factor, which every strip
+// does again, costs little, and few enough that several threads end together.
+size_t StripRows(size_t rows) {
+  constexpr size_t kStrips = 8;
+  constexpr size_t kFewestRows = 128;
+  return std::max(kFewestRows, (rows + kStrips - 1) / kStrips);
+}
+
+// Rows of a triangle that are multiplied as if they were a square.
+constexpr Eigen::Index kSmallTriangle = 64;
 
 // Products (multiplied and added) that are worth the start of a thread.
 constexpr double kWorthThreads = 1e7;
@@ -31,11 +38,12 @@ constexpr Eigen::Index kFewMatrices = 12;
 // it. The strips are the same whatever the threads.
 template <typename Function>
 void ForStrips(size_t rows, double products, Function strip) {
-  const size_t strips = (rows + kStrip - 1) / kStrip;
+  const size_t strip_rows = StripRows(rows);
+  const size_t strips = (rows + strip_rows - 1) / strip_rows;
   const auto task = [&](size_t i) {
     // The last strips of a triangle are the longest: they go first.
-    const size_t first = (strips - 1 - i) * kStrip;
-    strip(Index(first), Index(std::min(kStrip, rows - first)));
+    const size_t first = (strips - 1 - i) * strip_rows;
+    strip(Index(first), Index(std::min(strip_rows, rows - first)));
   };
   if (products > kWorthThreads) {
     ParallelFor(strips, task);
@@ -48,17 +56,31 @@ double Products(Eigen::Index m, Eigen::Index k, Eigen::Index n) {
   return static_cast<double>(m) * static_cast<double>(k) * static_cast<double>(n);
 }
 
+// Adds rows [first, first + rows) of FF', left of column first + rows and below the diagonal; above
+// it they are spoilt here and there.
+template <typename Matrix>
+void AddLowerRows(const Matrix& factor, Eigen::Index first, Eigen::Index rows, Map* out) {
+  const auto add = [&](Eigen::Index row, Eigen::Index row_count, Eigen::Index column,
+                       Eigen::Index column_count) {
+    out->block(row, column, row_count, column_count).noalias() +=
+        factor.middleRows(row, row_count) * factor.middleRows(column, column_count).transpose();
+  };
+  if (first > 0) add(first, rows, 0, first);
+  for (Eigen::Index row = first; row < first + rows; row += kSmallTriangle) {
+    const Eigen::Index count = std::min(kSmallTriangle, first + rows - row);
+    add(row, count, first, row + count - first);
+  }
+}
+
 // Adds FF' to the lower triangle of `product`; above the diagonal it is spoilt here and there.
 // Eigen's own rank update is slower than its general product of such strips.
 template <typename Matrix>
 void AddLowerSelfProduct(const Matrix& factor, double* product) {
   const Eigen::Index n = factor.rows();
   Map out(product, n, n);
-  ForStrips(static_cast<size_t>(n), Products(n, factor.cols(), n) / 2,
-            [&](Eigen::Index first, Eigen::Index rows) {
-              out.block(first, 0, rows, first + rows).noalias() +=
-                  factor.middleRows(first, rows) * factor.topRows(first + rows).transpose();
-            });
+  ForStrips(
+      static_cast<size_t>(n), Products(n, factor.cols(), n) / 2,
+      [&](Eigen::Index first, Eigen::Index rows) { AddLowerRows(factor, first, rows, &out); });
 }
 
 // Calls add(first, count) for blocks of the n samples that are summed over: every strip of the
@@ -176,11 +198,11 @@ void Product(const double* a, size_t m, size_t k, const double* b, size_t n, dou
 double SquaredNormOfProduct(const double* a, size_t m, const double* b, size_t n, size_t p) {
   const ConstMap left(a, Index(m), Index(p));
   const ConstMap right(b, Index(n), Index(p));
-  std::vector<double> sums((m + kStrip - 1) / kStrip);
+  std::vector<double> sums(m);  // by first row of the strip
   ForStrips(m, Products(left.rows(), left.cols(), right.rows()),
             [&](Eigen::Index first, Eigen::Index rows) {
               const RowMajor block = left.middleRows(first, rows) * right.transpose();
-              sums[static_cast<size_t>(first) / kStrip] = block.squaredNorm();
+              sums[static_cast<size_t>(first)] = block.squaredNorm();
             });
   return std::accumulate(sums.begin(), sums.end(), 0.0);
 }
