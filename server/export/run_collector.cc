@@ -1,5 +1,7 @@
 #include "export/run_collector.h"
 
+#include <algorithm>
+#include <array>
 #include <map>
 #include <string>
 #include <unordered_map>
@@ -15,9 +17,9 @@ using prometheus::ClientMetric;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
 
-constexpr const char* kRejections[] = {"invalid_argument", "resource_exhausted", "unimplemented",
-                                       "superseded",       "draining",           "not_found",
-                                       "unauthenticated"};
+constexpr const char* kRejections[] = {
+    "invalid_argument", "resource_exhausted", "deadline_exceeded", "unimplemented",
+    "superseded",       "draining",           "not_found",         "unauthenticated"};
 static_assert(std::size(kRejections) == static_cast<size_t>(service::Rejection::kCount));
 
 constexpr const char* kUndefined[] = {"too_few_microbatches",
@@ -76,6 +78,54 @@ std::vector<metrics::Label> RunLabels(const service::RunSnapshot& run) {
   return labels;
 }
 
+// Admits series of runs up to a limit.
+class SeriesBudget {
+ public:
+  explicit SeriesBudget(uint64_t most) : most_(most) {}
+
+  bool Take() {
+    if (used_ == most_) {
+      ++refused_;
+      return false;
+    }
+    ++used_;
+    return true;
+  }
+
+  uint64_t used() const { return used_; }
+  uint64_t refused() const { return refused_; }
+
+ private:
+  const uint64_t most_;
+  uint64_t used_ = 0;
+  uint64_t refused_ = 0;
+};
+
+using service::Limit;
+
+// How much of each limit is used now, where that is known: by the service, or by the live stream
+// that uses most.
+std::map<Limit, uint64_t> LimitUses(const service::Environment& environment,
+                                    const std::vector<service::RunSnapshot>& runs,
+                                    const SeriesBudget& series) {
+  using Call = service::Admission::Call;
+  std::map<Limit, uint64_t> uses = {
+      {Limit::max_streams, environment.admission->open(Call::kStream)},
+      {Limit::max_comparisons, environment.admission->open(Call::kComparison)},
+      {Limit::max_runs, environment.runs->runs()},
+      {Limit::max_series, series.used()},
+      {Limit::max_memory_bytes, environment.admission->bytes()},
+      {Limit::max_resident_bytes, environment.admission->resident_bytes()},
+      {Limit::max_probe_bytes, environment.probes->bytes()},
+      {Limit::max_stream_bytes, 0}};
+  for (const service::RunSnapshot& run : runs) {
+    if (!run.live) continue;
+    uses[Limit::max_stream_bytes] = std::max(uses[Limit::max_stream_bytes], run.memory_bytes);
+    for (const auto& [limit, use] : run.limit_uses) uses[limit] = std::max(uses[limit], use);
+  }
+  return uses;
+}
+
 }  // namespace
 
 std::vector<MetricFamily> RunCollector::Collect() const {
@@ -88,18 +138,45 @@ std::vector<MetricFamily> RunCollector::Collect() const {
     index.emplace(definition.name, catalogue.size());
     catalogue.emplace_back(definition.name, definition.help, MetricType::Gauge);
   }
-  size_t series = 0;
-  size_t refused = 0;
+  SeriesBudget series(environment_.limits.max_series);
+  // What tells that a run is there comes before its figures.
+  Family last_step("thermograd_last_step", "Number of the latest complete step.",
+                   MetricType::Gauge);
+  Family steps("thermograd_run_steps_total", "Steps completed on the run's present stream.",
+               MetricType::Counter);
+  Family live("thermograd_run_live", "1 while the run's stream is open, 0 in its grace period.",
+              MetricType::Gauge);
+  Family memory("thermograd_run_memory_bytes",
+                "Memory of the stream's windows and of its latest step when it ended.",
+                MetricType::Gauge);
+  Family non_finite("thermograd_parameter_non_finite_elements_total",
+                    "NaN and infinite elements received, by parameter or layer.",
+                    MetricType::Counter);
+  for (const service::RunSnapshot& run : runs) {
+    const std::vector<metrics::Label> labels = RunLabels(run);
+    const auto add = [&](Family* family, uint64_t value, const std::vector<metrics::Label>& all) {
+      if (series.Take()) family->Add(static_cast<double>(value), all);
+    };
+    add(&live, run.live ? 1 : 0, labels);
+    add(&memory, run.memory_bytes, labels);
+    if (run.steps > 0) add(&last_step, run.last_step, labels);
+    add(&steps, run.steps, labels);
+    for (const auto& [name, counts] : run.non_finite) {
+      for (const auto& [kind, count] :
+           {std::pair{"nan", counts.nans}, std::pair{"inf", counts.infinities}}) {
+        std::vector<metrics::Label> all = labels;
+        all.push_back({"parameter", name});
+        all.push_back({"class", kind});
+        add(&non_finite, count, all);
+      }
+    }
+  }
   const auto add_figures = [&](const metrics::Figures& figures,
                                const std::vector<metrics::Label>& run_labels) {
     for (const metrics::Figure& figure : figures) {
       const double* value = std::get_if<double>(&figure.result);
       if (value == nullptr) continue;
-      if (series == max_series_) {
-        ++refused;
-        continue;
-      }
-      ++series;
+      if (!series.Take()) continue;
       std::vector<metrics::Label> labels = run_labels;
       labels.insert(labels.end(), figure.labels.begin(), figure.labels.end());
       catalogue[index.at(figure.name)].Add(*value, std::move(labels));
@@ -118,34 +195,6 @@ std::vector<MetricFamily> RunCollector::Collect() const {
     if (family.size() > 0) families.push_back(family.Take());
   }
 
-  Family last_step("thermograd_last_step", "Number of the latest complete step.",
-                   MetricType::Gauge);
-  Family steps("thermograd_run_steps_total", "Steps completed on the run's present stream.",
-               MetricType::Counter);
-  Family live("thermograd_run_live", "1 while the run's stream is open, 0 in its grace period.",
-              MetricType::Gauge);
-  Family memory("thermograd_run_memory_bytes",
-                "Memory of the stream's windows and of its latest step when it ended.",
-                MetricType::Gauge);
-  Family non_finite("thermograd_parameter_non_finite_elements_total",
-                    "NaN and infinite elements received, by parameter or layer.",
-                    MetricType::Counter);
-  for (const service::RunSnapshot& run : runs) {
-    const std::vector<metrics::Label> labels = RunLabels(run);
-    live.Add(run.live ? 1 : 0, labels);
-    memory.Add(static_cast<double>(run.memory_bytes), labels);
-    if (run.steps > 0) last_step.Add(static_cast<double>(run.last_step), labels);
-    steps.Add(static_cast<double>(run.steps), labels);
-    for (const auto& [name, counts] : run.non_finite) {
-      for (const auto& [kind, count] :
-           {std::pair{"nan", counts.nans}, std::pair{"inf", counts.infinities}}) {
-        std::vector<metrics::Label> all = labels;
-        all.push_back({"parameter", name});
-        all.push_back({"class", kind});
-        non_finite.Add(static_cast<double>(count), std::move(all));
-      }
-    }
-  }
   for (Family* family : {&last_step, &steps, &live, &memory, &non_finite}) {
     if (family->size() > 0) families.push_back(family->Take());
   }
@@ -206,15 +255,41 @@ std::vector<MetricFamily> RunCollector::Collect() const {
     undefined.Add(static_cast<double>(counters.undefined[i]), {{"reason", kUndefined[i]}});
   }
   families.push_back(undefined.Take());
-  gauge("thermograd_streams", "Open streams.", environment_.admission->streams());
-  gauge("thermograd_step_memory_bytes", "Memory taken by open steps and comparisons.",
+  gauge("thermograd_streams", "Open streams.",
+        environment_.admission->open(service::Admission::Call::kStream));
+  gauge("thermograd_step_memory_bytes",
+        "Memory taken by streams, comparisons, figures and the probe board.",
         environment_.admission->bytes());
   gauge("thermograd_probe_memory_bytes", "Memory taken by the probe board.",
         environment_.probes->bytes());
-  gauge("thermograd_series", "Series of runs in this scrape.", series);
-  gauge("thermograd_series_limit", "Ceiling of the series of all runs.", max_series_);
+  gauge("thermograd_series", "Series of runs in this scrape.", series.used());
+  gauge("thermograd_series_limit", "Ceiling of the series of all runs.",
+        environment_.limits.max_series);
   gauge("thermograd_series_refused", "Series beyond the ceiling, missing from this scrape.",
-        refused);
+        series.refused());
+  count("thermograd_runs_dropped_total", "Ended runs that made way for newer ones in their grace.",
+        environment_.runs->dropped());
+  CountRefusal(Limit::max_series, environment_.counters, series.refused());
+  Family limits("thermograd_limit", "Value of each limit, by the flag that sets it; 0: none.",
+                MetricType::Gauge);
+  Family used("thermograd_limit_used",
+              "How much of a limit is used: by the service, or by the live stream that uses most.",
+              MetricType::Gauge);
+  Family refusals("thermograd_limit_refusals_total",
+                  "What was refused or left out because of a limit; of max_series, each series at "
+                  "each scrape.",
+                  MetricType::Counter);
+  const std::array<uint64_t, service::kLimits> values = ValuesOf(environment_.limits);
+  for (size_t i = 0; i < values.size(); ++i) {
+    const std::vector<metrics::Label> labels = {{"limit", service::kLimitNames[i]}};
+    limits.Add(static_cast<double>(values[i]), labels);
+    refusals.Add(static_cast<double>(counters.refusals[i]), labels);
+  }
+  for (const auto& [limit, use] : LimitUses(environment_, runs, series)) {
+    used.Add(static_cast<double>(use),
+             {{"limit", service::kLimitNames[static_cast<size_t>(limit)]}});
+  }
+  for (Family* family : {&limits, &used, &refusals}) families.push_back(family->Take());
   families.push_back(Family("thermograd_build_info",
                             "1; the labels tell the version and the instruction set in use.",
                             MetricType::Gauge)

@@ -12,11 +12,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "service/label_text.h"
-#include "service/limits.h"
 
 namespace thermograd::service {
 namespace {
 
+// It becomes a label of every series.
+constexpr size_t kMaxNameBytes = 128;
 constexpr size_t kMinSecretBytes = 16;
 // Well below what the transport admits as metadata.
 constexpr size_t kMaxSecretBytes = 1024;
@@ -69,8 +70,10 @@ absl::StatusOr<AccessFile::Entries> AccessFile::Parse(absl::string_view content)
         absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipEmpty());
     if (words.size() != 2) return fail("must be a name, a blank and a secret");
     const absl::string_view secret = words[1];
-    if (absl::Status status = CheckLabelText("name", words[0], Limits().max_label_bytes);
-        !status.ok()) {
+    if (words[0].size() > kMaxNameBytes) {
+      return fail(absl::StrCat("a name has at most ", kMaxNameBytes, " bytes"));
+    }
+    if (absl::Status status = CheckLabelText("name", words[0]); !status.ok()) {
       return fail(status.message());
     }
     if (secret.size() < kMinSecretBytes || secret.size() > kMaxSecretBytes) {

@@ -50,12 +50,8 @@ bool IsControl(uint32_t point) {
 
 }  // namespace
 
-absl::Status CheckLabelText(absl::string_view field, absl::string_view text, size_t max_bytes) {
+absl::Status CheckLabelText(absl::string_view field, absl::string_view text) {
   if (text.empty()) return absl::InvalidArgumentError(absl::StrCat(field, ": must not be empty"));
-  if (text.size() > max_bytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(field, ": ", text.size(), " bytes, the limit is ", max_bytes));
-  }
   for (size_t i = 0; i < text.size();) {
     const size_t length = Utf8SequenceLength(text.substr(i));
     if (length == 0) return absl::InvalidArgumentError(absl::StrCat(field, ": not valid UTF-8"));

@@ -89,8 +89,10 @@ class RunSession {
   absl::Status ReceiveStepEnd(const v1::StepEnd& end,
                               std::vector<v1::StreamRunResponse>* responses);
 
-  void AnalyzeRepresentations(metrics::Figures* figures,
-                              std::vector<v1::StreamRunResponse>* responses);
+  absl::Status AnalyzeRepresentations(metrics::Figures* figures,
+                                      std::vector<v1::StreamRunResponse>* responses);
+  void Tell(AnalysisNotice notice, std::optional<uint64_t> step,
+            std::vector<v1::StreamRunResponse>* responses);
   void CountNonFinite(std::vector<v1::StreamRunResponse>* responses);
 
   const Environment environment_;
@@ -98,7 +100,7 @@ class RunSession {
   std::function<void()> supersede_;
   const Deliver deliver_;
   std::optional<RunDeclaration> declaration_;
-  Reservation run_memory_;
+  Reservation run_memory_;  // of the declaration and the windows
   uint64_t stream_ = 0;
   std::shared_ptr<RankGroup> group_;
   uint64_t ticket_ = 0;

@@ -69,7 +69,7 @@ TEST_F(AccessTest, RefusesAFileThatIsNotAsItShouldBeWithoutNamingASecret) {
       {"\n\nalpha secret-too-few", "line 3: a secret has 16 to 1024 characters, this one 14"},
       {"alpha secret-of-enough-l\xc3\xa4tters", "printable ASCII"},
       {"al\x01pha secret-of-enough-letters", "control character"},
-      {std::string(129, 'a') + " secret-of-enough-letters", "the limit is 128"},
+      {std::string(129, 'a') + " secret-of-enough-letters", "at most 128 bytes"},
       {"alpha secret-of-enough-letters\nbeta secret-of-enough-letters", "line 2: another name"},
       {std::string(2 << 20, '#'), "larger than 1 MiB"},
   };

@@ -97,7 +97,9 @@ class RepresentationAnalysisTest : public testing::Test {
 
   Limits limits_;
   Admission admission_{16, uint64_t{1} << 30};
-  ProbeBoard probes_{1 << 20, std::chrono::minutes(1)};
+  // The board takes memory of its own, so that a test sees what an analysis gives back.
+  Admission shown_{16, uint64_t{1} << 30};
+  ProbeBoard probes_{1 << 20, std::chrono::minutes(1), &shown_};
   std::vector<AnalysisNotice> notices_;
 };
 
