@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <map>
 #include <string>
 #include <unordered_map>
@@ -142,6 +143,8 @@ std::vector<MetricFamily> RunCollector::Collect() const {
   // What tells that a run is there comes before its figures.
   Family last_step("thermograd_last_step", "Number of the latest complete step.",
                    MetricType::Gauge);
+  Family last_step_time("thermograd_last_step_timestamp_seconds",
+                        "Unix time at which the latest step was complete.", MetricType::Gauge);
   Family steps("thermograd_run_steps_total", "Steps completed on the run's present stream.",
                MetricType::Counter);
   Family live("thermograd_run_live", "1 while the run's stream is open, 0 in its grace period.",
@@ -154,20 +157,24 @@ std::vector<MetricFamily> RunCollector::Collect() const {
                     MetricType::Counter);
   for (const service::RunSnapshot& run : runs) {
     const std::vector<metrics::Label> labels = RunLabels(run);
-    const auto add = [&](Family* family, uint64_t value, const std::vector<metrics::Label>& all) {
-      if (series.Take()) family->Add(static_cast<double>(value), all);
+    const auto add = [&](Family* family, double value, const std::vector<metrics::Label>& all) {
+      if (series.Take()) family->Add(value, all);
     };
     add(&live, run.live ? 1 : 0, labels);
-    add(&memory, run.memory_bytes, labels);
-    if (run.steps > 0) add(&last_step, run.last_step, labels);
-    add(&steps, run.steps, labels);
+    add(&memory, static_cast<double>(run.memory_bytes), labels);
+    if (run.steps > 0) {
+      add(&last_step, static_cast<double>(run.last_step), labels);
+      add(&last_step_time,
+          std::chrono::duration<double>(run.last_step_time.time_since_epoch()).count(), labels);
+    }
+    add(&steps, static_cast<double>(run.steps), labels);
     for (const auto& [name, counts] : run.non_finite) {
       for (const auto& [kind, count] :
            {std::pair{"nan", counts.nans}, std::pair{"inf", counts.infinities}}) {
         std::vector<metrics::Label> all = labels;
         all.push_back({"parameter", name});
         all.push_back({"class", kind});
-        add(&non_finite, count, all);
+        add(&non_finite, static_cast<double>(count), all);
       }
     }
   }
@@ -195,7 +202,7 @@ std::vector<MetricFamily> RunCollector::Collect() const {
     if (family.size() > 0) families.push_back(family.Take());
   }
 
-  for (Family* family : {&last_step, &steps, &live, &memory, &non_finite}) {
+  for (Family* family : {&last_step, &last_step_time, &steps, &live, &memory, &non_finite}) {
     if (family->size() > 0) families.push_back(family->Take());
   }
 

@@ -288,9 +288,7 @@ def test_readers_are_replaced_while_the_server_runs(tmp_path):
 
 
 def test_prometheus_shows_its_password(guarded):
-    with Prometheus(
-        guarded.http_address, f'basic_auth: {{username: "{USER}", password: "{PASSWORD}"}}'
-    ) as prometheus:
+    with Prometheus(guarded.http_address, user=(USER, PASSWORD)) as prometheus:
         assert list(eventually(lambda: prometheus.query("up")).values()) == [1]
 
 

@@ -119,6 +119,9 @@ def test_mutual_tls_admits_whom_the_authority_knows(identity, authority, strange
             assert Caller(server, **ca, **shown(expired)).refusal() is UNAVAILABLE
             take_steps(stream, 2)
             assert stream.close() is None
+    # Whoever fails again and again does not fill the log.
+    sources = [event["source"] for event in server.events() if event["event"] == "grpc"]
+    assert sources and len(sources) == len(set(sources))
 
 
 def test_certificates_are_replaced_under_an_open_stream(authority, stranger, tmp_path):
