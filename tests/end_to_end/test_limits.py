@@ -258,8 +258,8 @@ def test_series():
         of_run = [name for name, labels in samples if ("run", "talkative") in labels]
         assert len(of_run) == 5 and LIVE in of_run
         assert samples["thermograd_series", frozenset()] == 5
-        # Liveness, memory, latest step, steps, non-finite elements of two classes.
-        beyond = len(figures.metrics) + 6 - 5
+        # Liveness, memory, latest step and its time, steps, non-finite elements of two classes.
+        beyond = len(figures.metrics) + 7 - 5
         assert samples["thermograd_series_refused", frozenset()] == beyond
         assert server.refusals() == {"max_series": 2 * beyond}
 
