@@ -2,9 +2,14 @@
 
 #include <grpc/support/log.h>
 
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <ctime>
+#include <map>
+#include <mutex>
+#include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -32,6 +37,20 @@ void AppendJsonString(absl::string_view text, std::string* line) {
   *line += '"';
 }
 
+// What strangers provoke, such as handshakes that fail, must not fill the log: of each place of
+// gRPC's source a line a minute.
+bool IsDue(const gpr_log_func_args& message) {
+  using Clock = std::chrono::steady_clock;
+  static std::mutex mutex;
+  static auto* const latest = new std::map<std::pair<std::string, int>, Clock::time_point>;
+  const Clock::time_point now = Clock::now();
+  const std::lock_guard lock(mutex);
+  const auto [entry, is_new] = latest->try_emplace({message.file, message.line}, now);
+  if (!is_new && now - entry->second < std::chrono::minutes(1)) return false;
+  entry->second = now;
+  return true;
+}
+
 }  // namespace
 
 void Log(const char* event, const std::vector<std::pair<const char*, std::string>>& fields) {
@@ -51,6 +70,7 @@ void Log(const char* event, const std::vector<std::pair<const char*, std::string
 
 void LogGrpc() {
   gpr_set_log_function([](gpr_log_func_args* args) {
+    if (!IsDue(*args)) return;
     Log("grpc", {{"severity", gpr_log_severity_string(args->severity)},
                  {"source", absl::StrCat(args->file, ":", args->line)},
                  {"message", args->message}});

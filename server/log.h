@@ -11,7 +11,8 @@ namespace thermograd {
 /// are not valid UTF-8 become U+FFFD, for such a line would be no JSON.
 void Log(const char* event, const std::vector<std::pair<const char*, std::string>>& fields);
 
-/// From now on gRPC's own messages are lines of the same kind, of the event `grpc`.
+/// From now on gRPC's own messages are lines of the same kind, of the event `grpc`; those that
+/// repeat themselves at most once a minute.
 void LogGrpc();
 
 }  // namespace thermograd

@@ -7,17 +7,16 @@
 #include <chrono>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
-#include "absl/flags/usage_config.h"
-#include "absl/strings/match.h"
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "export/http_endpoint.h"
 #include "export/run_collector.h"
+#include "flags.h"
 #include "google/protobuf/stubs/logging.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/grpcpp.h"
@@ -25,49 +24,47 @@
 #include "kernels/level.h"
 #include "kernels/parallel.h"
 #include "log.h"
+#include "process_resources.h"
+#include "security.h"
+#include "self_probe.h"
 #include "service/training_analysis_service.h"
-
-ABSL_FLAG(std::string, listen_address, "127.0.0.1:50051",
-          "Where trainers connect (host:port; port 0: any)");
-ABSL_FLAG(std::string, http_address, "127.0.0.1:9464",
-          "Where Prometheus reads /metrics (host:port; port 0: any)");
-ABSL_FLAG(uint32_t, default_window_steps, 64, "Steps of a window when a run declares none");
-ABSL_FLAG(uint32_t, max_window_steps, 4096, "Longest window a run may declare, in steps");
-ABSL_FLAG(uint64_t, max_chunk_bytes, uint64_t{4} << 20, "Largest TensorChunk.data");
-ABSL_FLAG(uint64_t, max_samples, 2048, "Most samples of one activation matrix");
-ABSL_FLAG(uint64_t, max_stream_bytes, uint64_t{2} << 30, "Memory of one stream's open step");
-ABSL_FLAG(uint64_t, max_memory_bytes, uint64_t{8} << 30, "Memory of all streams' open steps");
-ABSL_FLAG(uint64_t, max_probe_bytes, uint64_t{1} << 30, "Memory of the probe board");
-ABSL_FLAG(uint64_t, max_streams, 256, "Streams open at a time");
-ABSL_FLAG(uint64_t, max_series, 20000, "Prometheus series of all runs together");
-ABSL_FLAG(uint32_t, run_grace_seconds, 900, "How long an ended run's series stay");
-ABSL_FLAG(uint32_t, probe_seconds, 600, "How long a probe set's representations stay comparable");
-ABSL_FLAG(uint32_t, rank_seconds, 30, "How long a step waits for the other ranks of its run");
-ABSL_FLAG(uint32_t, drain_seconds, 30, "After SIGTERM: time for open steps to finish");
-ABSL_FLAG(uint32_t, workers, 0,
-          "Long tasks (representations, large spectra) at a time; 0: one a core");
 
 namespace {
 
 using thermograd::Log;
 
-constexpr int kHousekeepingMilliseconds = 1000;
+constexpr int kHousekeepingMilliseconds = 250;
 
+// Carries what ends the process: 0 for a signal, 1 for a listener that is dead.
 int signal_pipe[2];
+
+void End(char why) {
+  if (write(signal_pipe[1], &why, 1) != 1) _exit(EXIT_FAILURE);
+}
 
 void OnSignal(int /*signal*/) {
   const int saved = errno;
-  const char byte = 0;
-  if (write(signal_pipe[1], &byte, 1) != 1) _exit(1);
+  End(0);
   errno = saved;
 }
 
+int Refuse(const absl::Status& status) {
+  Log("refused", {{"reason", std::string(status.message())}});
+  return EXIT_FAILURE;
+}
+
+int Milliseconds(const absl::Flag<uint32_t>& seconds) {
+  return static_cast<int>(absl::GetFlag(seconds) * 1000);
+}
+
 std::unique_ptr<grpc::Server> StartServer(grpc::Service* service, const std::string& address,
+                                          const thermograd::Security& security,
                                           uint64_t max_chunk_bytes, int* port) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), port);
+  security.SetUpReflection(&builder);
+  builder.AddListeningPort(address, security.MakeServerCredentials(), port);
   builder.RegisterService(service);
   builder.SetMaxReceiveMessageSize(static_cast<int>(max_chunk_bytes + (64 << 10)));
   // A compressed message is inflated without bound before its size is checked.
@@ -75,8 +72,11 @@ std::unique_ptr<grpc::Server> StartServer(grpc::Service* service, const std::str
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
   // Two servers on one port would share its traffic silently.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(FLAGS_keepalive_seconds));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+                             Milliseconds(FLAGS_keepalive_timeout_seconds));
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
+                             Milliseconds(FLAGS_handshake_seconds));
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
@@ -87,18 +87,13 @@ std::unique_ptr<grpc::Server> StartServer(grpc::Service* service, const std::str
 }  // namespace
 
 int main(int argc, char** argv) {
-  absl::FlagsUsageConfig usage;
-  usage.contains_help_flags = [](absl::string_view file) {
-    return absl::EndsWith(file, "server/main.cc");
-  };
-  usage.version_string = [] { return std::string("thermograd-server " THERMOGRAD_VERSION "\n"); };
-  absl::SetFlagsUsageConfig(usage);
-  absl::SetProgramUsageMessage("Live thermodynamics of neural-network training, over gRPC.");
-  absl::ParseCommandLine(argc, argv);
+  thermograd::ParseFlags(argc, argv);
   thermograd::LogGrpc();
-  if (absl::GetFlag(FLAGS_max_chunk_bytes) > (uint64_t{1} << 30)) {
-    Log("refused", {{"reason", "--max_chunk_bytes: at most 1 GiB"}});
-    return EXIT_FAILURE;
+  absl::StatusOr<thermograd::service::Limits> limits = thermograd::CheckFlags();
+  if (!limits.ok()) return Refuse(limits.status());
+  if (absl::Status status = thermograd::RaiseOpenFileLimit(); !status.ok()) return Refuse(status);
+  if (limits->max_resident_bytes == 0) {
+    limits->max_resident_bytes = thermograd::ControlGroupMemoryBytes();
   }
   // What it would print, the refused stream's status says; strangers must not write to our log.
   google::protobuf::SetLogHandler(nullptr);
@@ -107,66 +102,84 @@ int main(int argc, char** argv) {
   signal(SIGTERM, OnSignal);
   signal(SIGINT, OnSignal);
 
-  thermograd::service::Limits limits;
-  limits.default_window_steps = absl::GetFlag(FLAGS_default_window_steps);
-  limits.max_window_steps = absl::GetFlag(FLAGS_max_window_steps);
-  limits.max_chunk_bytes = absl::GetFlag(FLAGS_max_chunk_bytes);
-  limits.max_samples = absl::GetFlag(FLAGS_max_samples);
-  limits.max_stream_bytes = absl::GetFlag(FLAGS_max_stream_bytes);
-  thermograd::service::Admission admission(absl::GetFlag(FLAGS_max_streams),
-                                           absl::GetFlag(FLAGS_max_memory_bytes));
+  thermograd::service::Admission admission(*limits, absl::GetFlag(FLAGS_soft_memory_ratio));
   thermograd::service::RunRegistry runs(
-      std::chrono::seconds(absl::GetFlag(FLAGS_run_grace_seconds)));
-  thermograd::service::ProbeBoard probes(absl::GetFlag(FLAGS_max_probe_bytes),
-                                         std::chrono::seconds(absl::GetFlag(FLAGS_probe_seconds)));
+      std::chrono::seconds(absl::GetFlag(FLAGS_run_grace_seconds)), limits->max_runs, &admission);
+  thermograd::service::ProbeBoard probes(limits->max_probe_bytes,
+                                         std::chrono::seconds(absl::GetFlag(FLAGS_probe_seconds)),
+                                         &admission);
   thermograd::service::ServiceCounters counters;
+  const std::string address = absl::GetFlag(FLAGS_listen_address);
+  const std::string http_address = absl::GetFlag(FLAGS_http_address);
+  const auto security = thermograd::Security::FromFlags(address, http_address, &counters);
+  if (!security.ok()) return Refuse(security.status());
   thermograd::service::RankGroups ranks(&counters);
-  const thermograd::service::Environment environment{.limits = limits,
+  const thermograd::service::Environment environment{.limits = *limits,
                                                      .admission = &admission,
                                                      .runs = &runs,
                                                      .ranks = &ranks,
                                                      .probes = &probes,
-                                                     .counters = &counters};
+                                                     .counters = &counters,
+                                                     .tokens = (*security)->tokens()};
   const uint32_t threads = absl::GetFlag(FLAGS_workers);
   thermograd::kernels::SetMaxThreads(threads);
   thermograd::service::WorkerPool workers(
       threads > 0 ? threads : std::max(1u, std::thread::hardware_concurrency()));
   thermograd::service::TrainingAnalysisService service(environment, &workers);
 
-  const thermograd::exporter::RunCollector collector(environment, absl::GetFlag(FLAGS_max_series));
-  const auto http = thermograd::exporter::HttpEndpoint::Listen(absl::GetFlag(FLAGS_http_address),
-                                                               &collector, &runs);
-  if (!http.ok()) {
-    Log("refused", {{"reason", std::string(http.status().message())}});
-    return EXIT_FAILURE;
-  }
-  const std::string address = absl::GetFlag(FLAGS_listen_address);
+  const thermograd::exporter::RunCollector collector(environment);
+  const auto http = thermograd::exporter::HttpEndpoint::Listen(http_address, &collector, &runs,
+                                                               (*security)->readers(), &counters);
+  if (!http.ok()) return Refuse(http.status());
   int port = 0;
   const std::unique_ptr<grpc::Server> server =
-      StartServer(&service, address, limits.max_chunk_bytes, &port);
+      StartServer(&service, address, **security, limits->max_chunk_bytes, &port);
   if (server == nullptr) {
-    Log("refused", {{"reason", absl::StrCat("--listen_address=", address, ": cannot listen")}});
-    return EXIT_FAILURE;
+    return Refuse(
+        absl::UnavailableError(absl::StrCat("--listen_address=", address, ": cannot listen")));
   }
   server->GetHealthCheckService()->SetServingStatus(
       thermograd::v1::TrainingAnalysisService::service_full_name(), true);
-  Log("listening", {{"grpc", absl::StrCat(address.substr(0, address.rfind(':')), ":", port)},
+  const std::string host = address.substr(0, address.rfind(':'));
+  Log("listening", {{"grpc", absl::StrCat(host, ":", port)},
                     {"http", (*http)->address()},
                     {"simd", thermograd::kernels::SimdLevel()}});
 
-  pollfd signalled{.fd = signal_pipe[0], .events = POLLIN, .revents = 0};
-  while (poll(&signalled, 1, kHousekeepingMilliseconds) <= 0) {
-    service.ExpireSteps(std::chrono::seconds(absl::GetFlag(FLAGS_rank_seconds)));
+  std::optional<thermograd::SelfProbe> self_probe;
+  if (const uint32_t seconds = absl::GetFlag(FLAGS_self_probe_seconds); seconds > 0) {
+    self_probe.emplace(host, port, std::chrono::seconds(seconds), [] {
+      Log("unresponsive", {{"reason", "the gRPC port accepts no connections any more"}});
+      End(1);
+    });
   }
+
+  bool was_above_soft_limit = false;
+  pollfd signalled{.fd = signal_pipe[0], .events = POLLIN, .revents = 0};
+  do {
+    service.ExpireSteps(std::chrono::seconds(absl::GetFlag(FLAGS_rank_seconds)));
+    service.ExpireCalls();
+    (*security)->Reload();
+    const bool is_above_soft_limit = admission.SetResidentBytes(thermograd::ResidentBytes());
+    probes.Shed();
+    // Freed memory that the allocator keeps would hold the process above the limit for ever.
+    if (is_above_soft_limit || was_above_soft_limit) thermograd::ReleaseFreedMemory();
+    was_above_soft_limit = is_above_soft_limit;
+  } while (poll(&signalled, 1, kHousekeepingMilliseconds) <= 0);
+  char why = 0;
+  const bool is_dead = read(signal_pipe[0], &why, 1) == 1 && why != 0;
+  // Draining must end even where gRPC is not well: the alarm's signal ends the process.
+  constexpr uint32_t kReserveSeconds = 30;
+  if (is_dead) alarm(absl::GetFlag(FLAGS_drain_seconds) + kReserveSeconds);
   // A second signal ends the process at once.
   signal(SIGTERM, SIG_DFL);
   signal(SIGINT, SIG_DFL);
-  Log("draining", {{"streams", absl::StrCat(admission.streams())}});
+  Log("draining",
+      {{"streams", absl::StrCat(admission.open(thermograd::service::Admission::Call::kStream))}});
   server->GetHealthCheckService()->SetServingStatus(false);
   service.Drain();
   server->Shutdown(std::chrono::system_clock::now() +
                    std::chrono::seconds(absl::GetFlag(FLAGS_drain_seconds)));
   server->Wait();
   Log("stopped", {{"steps", absl::StrCat(counters.steps.load())}});
-  return EXIT_SUCCESS;
+  return is_dead ? EXIT_FAILURE : EXIT_SUCCESS;
 }

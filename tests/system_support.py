@@ -122,6 +122,33 @@ class Server:
     def __exit__(self, *_):
         self.close()
 
+    @property
+    def pid(self):
+        """Number of the process."""
+        return self._process.pid
+
+    def resident_bytes(self):
+        """Resident memory of the process."""
+        pages = int(pathlib.Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGESIZE")
+
+    def by_limit(self, name):
+        """One of the metrics of limits: value by limit."""
+        return {
+            dict(labels)["limit"]: value
+            for (metric, labels), value in self.scrape().items()
+            if metric == name
+        }
+
+    def refusals(self):
+        """The limits because of which something was refused, and how often."""
+        counts = self.by_limit("thermograd_limit_refusals_total")
+        return {limit: count for limit, count in counts.items() if count > 0}
+
+    def rejected(self, reason):
+        """How many streams and calls were ended for a reason."""
+        return self.scrape()["thermograd_rejected_total", frozenset({("reason", reason)})]
+
     def send_signal(self, number):
         """Sends the process a signal."""
         self._process.send_signal(number)
@@ -160,6 +187,21 @@ class Server:
             raise
         assert code == 0, "".join(self._log)
         self.events()
+
+
+def refused_start(*flags, preexec=None):
+    """Why a server does not start, as the last line of its log says."""
+    ended = subprocess.run(
+        [SERVER, "--listen_address=127.0.0.1:0", "--http_address=127.0.0.1:0", *flags],
+        stderr=subprocess.PIPE,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+        preexec_fn=preexec,
+    )
+    events = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert ended.returncode == 1
+    assert [event["event"] for event in events if event["event"] != "grpc"] == ["refused"]
+    return events[-1]["reason"]
 
 
 class Stream:
@@ -227,6 +269,12 @@ class Stream:
         except grpc.RpcError as error:
             return error
         return None
+
+
+def assert_beyond(error, limit, limit_value, code=grpc.StatusCode.RESOURCE_EXHAUSTED):
+    """The error names the limit, by its flag, and its value."""
+    assert error is not None and error.code() == code, error
+    assert error.details().endswith(f": the limit --{limit} is {limit_value}")
 
 
 def end_step(step):

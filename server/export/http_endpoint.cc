@@ -24,25 +24,52 @@ void Respond(mg_connection* connection, const char* status, const char* content_
   mg_write(connection, body.data(), body.size());
 }
 
+// Who may read, and what becomes of those who may not.
+class Gate {
+ public:
+  Gate(const service::AccessFile* readers, service::ServiceCounters* counters)
+      : readers_(readers), counters_(counters) {}
+
+  // False if the request was answered: it may not be read what is behind.
+  bool Admits(mg_connection* connection) const {
+    if (readers_ == nullptr) return true;
+    const char* authorization = mg_get_header(connection, "Authorization");
+    if (authorization != nullptr && service::AdmitsBasic(*readers_, authorization)) return true;
+    ++counters_->rejected[static_cast<size_t>(service::Rejection::kUnauthenticated)];
+    Respond(connection,
+            "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"Thermograd\", charset=\"UTF-8\"",
+            "text/plain; charset=utf-8", "Name and password, please.\n");
+    return false;
+  }
+
+ private:
+  const service::AccessFile* const readers_;
+  service::ServiceCounters* const counters_;
+};
+
 class MetricsHandler final : public CivetHandler {
  public:
-  explicit MetricsHandler(const RunCollector* collector) : collector_(collector) {}
+  MetricsHandler(const Gate& gate, const RunCollector* collector)
+      : gate_(gate), collector_(collector) {}
 
   bool handleGet(CivetServer* /*server*/, mg_connection* connection) override {
+    if (!gate_.Admits(connection)) return true;
     Respond(connection, "200 OK", "text/plain; version=0.0.4; charset=utf-8",
             prometheus::TextSerializer().Serialize(collector_->Collect()));
     return true;
   }
 
  private:
+  const Gate gate_;
   const RunCollector* collector_;
 };
 
 class PageHandler final : public CivetHandler {
  public:
-  explicit PageHandler(service::RunRegistry* runs) : runs_(runs) {}
+  PageHandler(const Gate& gate, service::RunRegistry* runs) : gate_(gate), runs_(runs) {}
 
   bool handleGet(CivetServer* /*server*/, mg_connection* connection) override {
+    if (!gate_.Admits(connection)) return true;
     if (std::string(mg_get_request_info(connection)->local_uri) != "/") {
       Respond(connection, "404 Not Found", "text/plain; charset=utf-8", "Not found.\n");
       return true;
@@ -54,9 +81,12 @@ class PageHandler final : public CivetHandler {
         "href=\"/metrics\">/metrics</a>.</p><h2>Runs</h2>";
     std::string rows;
     for (const service::RunSnapshot& run : runs_->List()) {
-      absl::StrAppend(&rows, "<tr><td>", EscapeHtml(run.run), "<td>", run.rank, " of ",
-                      run.world_size, "<td>", run.live ? "live" : "ended", "<td>",
-                      run.steps > 0 ? absl::StrCat(run.last_step) : "none yet");
+      absl::StrAppend(
+          &rows, "<tr><td>",
+          EscapeHtml(run.run.tenant.empty() ? run.run.name
+                                            : absl::StrCat(run.run.tenant, ": ", run.run.name)),
+          "<td>", run.rank, " of ", run.world_size, "<td>", run.live ? "live" : "ended", "<td>",
+          run.steps > 0 ? absl::StrCat(run.last_step) : "none yet");
     }
     if (rows.empty()) {
       page += "<p>No run is live.</p>";
@@ -70,15 +100,16 @@ class PageHandler final : public CivetHandler {
   }
 
  private:
+  const Gate gate_;
   service::RunRegistry* runs_;
 };
 
 class CivetEndpoint final : public HttpEndpoint {
  public:
   CivetEndpoint(const std::string& address, const RunCollector* collector,
-                service::RunRegistry* runs)
-      : metrics_(collector),
-        page_(runs),
+                service::RunRegistry* runs, const Gate& gate)
+      : metrics_(gate, collector),
+        page_(gate, runs),
         // A slow reader holds a thread: several, and a deadline for requests.
         server_(std::vector<std::string>{"listening_ports", address, "num_threads", "4",
                                          "request_timeout_ms", "5000"}),
@@ -101,11 +132,11 @@ class CivetEndpoint final : public HttpEndpoint {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<HttpEndpoint>> HttpEndpoint::Listen(const std::string& address,
-                                                                   const RunCollector* collector,
-                                                                   service::RunRegistry* runs) {
+absl::StatusOr<std::unique_ptr<HttpEndpoint>> HttpEndpoint::Listen(
+    const std::string& address, const RunCollector* collector, service::RunRegistry* runs,
+    const service::AccessFile* readers, service::ServiceCounters* counters) {
   try {
-    return std::make_unique<CivetEndpoint>(address, collector, runs);
+    return std::make_unique<CivetEndpoint>(address, collector, runs, Gate(readers, counters));
   } catch (const CivetException& exception) {
     return absl::UnavailableError(
         absl::StrCat("--http_address=", address, ": cannot listen: ", exception.what()));

@@ -1,5 +1,7 @@
 #include "export/run_collector.h"
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <map>
 #include <string>
@@ -16,8 +18,9 @@ using prometheus::ClientMetric;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
 
-constexpr const char* kRejections[] = {"invalid_argument", "resource_exhausted", "unimplemented",
-                                       "superseded",       "draining",           "not_found"};
+constexpr const char* kRejections[] = {
+    "invalid_argument", "resource_exhausted", "deadline_exceeded", "unimplemented",
+    "superseded",       "draining",           "not_found",         "unauthenticated"};
 static_assert(std::size(kRejections) == static_cast<size_t>(service::Rejection::kCount));
 
 constexpr const char* kUndefined[] = {"too_few_microbatches",
@@ -63,10 +66,65 @@ class Family {
   MetricFamily family_;
 };
 
+// What all ranks of a run share.
+std::vector<metrics::Label> LabelsOf(const service::RunId& run) {
+  std::vector<metrics::Label> labels = {{"run", run.name}};
+  if (!run.tenant.empty()) labels.push_back({"tenant", run.tenant});
+  return labels;
+}
+
 std::vector<metrics::Label> RunLabels(const service::RunSnapshot& run) {
-  std::vector<metrics::Label> labels = {{"run", run.run}};
+  std::vector<metrics::Label> labels = LabelsOf(run.run);
   if (run.world_size > 1) labels.push_back({"rank", std::to_string(run.rank)});
   return labels;
+}
+
+// Admits series of runs up to a limit.
+class SeriesBudget {
+ public:
+  explicit SeriesBudget(uint64_t most) : most_(most) {}
+
+  bool Take() {
+    if (used_ == most_) {
+      ++refused_;
+      return false;
+    }
+    ++used_;
+    return true;
+  }
+
+  uint64_t used() const { return used_; }
+  uint64_t refused() const { return refused_; }
+
+ private:
+  const uint64_t most_;
+  uint64_t used_ = 0;
+  uint64_t refused_ = 0;
+};
+
+using service::Limit;
+
+// How much of each limit is used now, where that is known: by the service, or by the live stream
+// that uses most.
+std::map<Limit, uint64_t> LimitUses(const service::Environment& environment,
+                                    const std::vector<service::RunSnapshot>& runs,
+                                    const SeriesBudget& series) {
+  using Call = service::Admission::Call;
+  std::map<Limit, uint64_t> uses = {
+      {Limit::max_streams, environment.admission->open(Call::kStream)},
+      {Limit::max_comparisons, environment.admission->open(Call::kComparison)},
+      {Limit::max_runs, environment.runs->runs()},
+      {Limit::max_series, series.used()},
+      {Limit::max_memory_bytes, environment.admission->bytes()},
+      {Limit::max_resident_bytes, environment.admission->resident_bytes()},
+      {Limit::max_probe_bytes, environment.probes->bytes()},
+      {Limit::max_stream_bytes, 0}};
+  for (const service::RunSnapshot& run : runs) {
+    if (!run.live) continue;
+    uses[Limit::max_stream_bytes] = std::max(uses[Limit::max_stream_bytes], run.memory_bytes);
+    for (const auto& [limit, use] : run.limit_uses) uses[limit] = std::max(uses[limit], use);
+  }
+  return uses;
 }
 
 }  // namespace
@@ -81,36 +139,8 @@ std::vector<MetricFamily> RunCollector::Collect() const {
     index.emplace(definition.name, catalogue.size());
     catalogue.emplace_back(definition.name, definition.help, MetricType::Gauge);
   }
-  size_t series = 0;
-  size_t refused = 0;
-  const auto add_figures = [&](const metrics::Figures& figures,
-                               const std::vector<metrics::Label>& run_labels) {
-    for (const metrics::Figure& figure : figures) {
-      const double* value = std::get_if<double>(&figure.result);
-      if (value == nullptr) continue;
-      if (series == max_series_) {
-        ++refused;
-        continue;
-      }
-      ++series;
-      std::vector<metrics::Label> labels = run_labels;
-      labels.insert(labels.end(), figure.labels.begin(), figure.labels.end());
-      catalogue[index.at(figure.name)].Add(*value, std::move(labels));
-    }
-  };
-  // What all ranks of a run make together is shown once, as the rank ahead of the others has it.
-  std::map<std::string, const service::RunSnapshot*> latest;
-  for (const service::RunSnapshot& run : runs) {
-    if (run.figures == nullptr) continue;
-    add_figures(*run.figures, RunLabels(run));
-    const service::RunSnapshot*& ahead = latest[run.run];
-    if (ahead == nullptr || run.last_step > ahead->last_step) ahead = &run;
-  }
-  for (const auto& [name, run] : latest) add_figures(*run->run_figures, {{"run", name}});
-  for (Family& family : catalogue) {
-    if (family.size() > 0) families.push_back(family.Take());
-  }
-
+  SeriesBudget series(environment_.limits.max_series);
+  // What tells that a run is there comes before its figures.
   Family last_step("thermograd_last_step", "Number of the latest complete step.",
                    MetricType::Gauge);
   Family last_step_time("thermograd_last_step_timestamp_seconds",
@@ -127,24 +157,51 @@ std::vector<MetricFamily> RunCollector::Collect() const {
                     MetricType::Counter);
   for (const service::RunSnapshot& run : runs) {
     const std::vector<metrics::Label> labels = RunLabels(run);
-    live.Add(run.live ? 1 : 0, labels);
-    memory.Add(static_cast<double>(run.memory_bytes), labels);
+    const auto add = [&](Family* family, double value, const std::vector<metrics::Label>& all) {
+      if (series.Take()) family->Add(value, all);
+    };
+    add(&live, run.live ? 1 : 0, labels);
+    add(&memory, static_cast<double>(run.memory_bytes), labels);
     if (run.steps > 0) {
-      last_step.Add(static_cast<double>(run.last_step), labels);
-      last_step_time.Add(
+      add(&last_step, static_cast<double>(run.last_step), labels);
+      add(&last_step_time,
           std::chrono::duration<double>(run.last_step_time.time_since_epoch()).count(), labels);
     }
-    steps.Add(static_cast<double>(run.steps), labels);
+    add(&steps, static_cast<double>(run.steps), labels);
     for (const auto& [name, counts] : run.non_finite) {
       for (const auto& [kind, count] :
            {std::pair{"nan", counts.nans}, std::pair{"inf", counts.infinities}}) {
         std::vector<metrics::Label> all = labels;
         all.push_back({"parameter", name});
         all.push_back({"class", kind});
-        non_finite.Add(static_cast<double>(count), std::move(all));
+        add(&non_finite, static_cast<double>(count), all);
       }
     }
   }
+  const auto add_figures = [&](const metrics::Figures& figures,
+                               const std::vector<metrics::Label>& run_labels) {
+    for (const metrics::Figure& figure : figures) {
+      const double* value = std::get_if<double>(&figure.result);
+      if (value == nullptr) continue;
+      if (!series.Take()) continue;
+      std::vector<metrics::Label> labels = run_labels;
+      labels.insert(labels.end(), figure.labels.begin(), figure.labels.end());
+      catalogue[index.at(figure.name)].Add(*value, std::move(labels));
+    }
+  };
+  // What all ranks of a run make together is shown once, as the rank ahead of the others has it.
+  std::map<service::RunId, const service::RunSnapshot*> latest;
+  for (const service::RunSnapshot& run : runs) {
+    if (run.figures == nullptr) continue;
+    add_figures(*run.figures, RunLabels(run));
+    const service::RunSnapshot*& ahead = latest[run.run];
+    if (ahead == nullptr || run.last_step > ahead->last_step) ahead = &run;
+  }
+  for (const auto& [id, run] : latest) add_figures(*run->run_figures, LabelsOf(id));
+  for (Family& family : catalogue) {
+    if (family.size() > 0) families.push_back(family.Take());
+  }
+
   for (Family* family : {&last_step, &last_step_time, &steps, &live, &memory, &non_finite}) {
     if (family->size() > 0) families.push_back(family->Take());
   }
@@ -174,6 +231,23 @@ std::vector<MetricFamily> RunCollector::Collect() const {
   count("thermograd_probe_entries_evicted_total",
         "Representations dropped from the probe board for want of memory.",
         environment_.probes->evicted());
+  count(
+      "thermograd_tls_reload_failures_total",
+      "Times that a changed TLS certificate, key or client CA could not be used; those before stay "
+      "in use.",
+      counters.tls_reload_failures);
+  count("thermograd_token_reload_failures_total",
+        "Times that a changed token file could not be used; the tokens before stay in use.",
+        counters.token_reload_failures);
+  count(
+      "thermograd_http_credentials_reload_failures_total",
+      "Times that a changed file of HTTP credentials could not be used; those before stay in use.",
+      counters.http_credentials_reload_failures);
+  if (const int64_t expiry = counters.tls_certificate_expiry; expiry != 0) {
+    add("thermograd_tls_certificate_expiry_timestamp_seconds",
+        "When the TLS certificate in use, or one of its chain, expires first.", MetricType::Gauge,
+        static_cast<double>(expiry));
+  }
   add("thermograd_analysis_seconds_total", "Seconds spent in closing steps.", MetricType::Counter,
       static_cast<double>(counters.analysis_nanoseconds) * 1e-9);
   Family rejected("thermograd_rejected_total", "Streams and calls ended by the service, by reason.",
@@ -188,15 +262,41 @@ std::vector<MetricFamily> RunCollector::Collect() const {
     undefined.Add(static_cast<double>(counters.undefined[i]), {{"reason", kUndefined[i]}});
   }
   families.push_back(undefined.Take());
-  gauge("thermograd_streams", "Open streams.", environment_.admission->streams());
-  gauge("thermograd_step_memory_bytes", "Memory taken by open steps and comparisons.",
+  gauge("thermograd_streams", "Open streams.",
+        environment_.admission->open(service::Admission::Call::kStream));
+  gauge("thermograd_step_memory_bytes",
+        "Memory taken by streams, comparisons, figures and the probe board.",
         environment_.admission->bytes());
   gauge("thermograd_probe_memory_bytes", "Memory taken by the probe board.",
         environment_.probes->bytes());
-  gauge("thermograd_series", "Series of runs in this scrape.", series);
-  gauge("thermograd_series_limit", "Ceiling of the series of all runs.", max_series_);
+  gauge("thermograd_series", "Series of runs in this scrape.", series.used());
+  gauge("thermograd_series_limit", "Ceiling of the series of all runs.",
+        environment_.limits.max_series);
   gauge("thermograd_series_refused", "Series beyond the ceiling, missing from this scrape.",
-        refused);
+        series.refused());
+  count("thermograd_runs_dropped_total", "Ended runs that made way for newer ones in their grace.",
+        environment_.runs->dropped());
+  CountRefusal(Limit::max_series, environment_.counters, series.refused());
+  Family limits("thermograd_limit", "Value of each limit, by the flag that sets it; 0: none.",
+                MetricType::Gauge);
+  Family used("thermograd_limit_used",
+              "How much of a limit is used: by the service, or by the live stream that uses most.",
+              MetricType::Gauge);
+  Family refusals("thermograd_limit_refusals_total",
+                  "What was refused or left out because of a limit; of max_series, each series at "
+                  "each scrape.",
+                  MetricType::Counter);
+  const std::array<uint64_t, service::kLimits> values = ValuesOf(environment_.limits);
+  for (size_t i = 0; i < values.size(); ++i) {
+    const std::vector<metrics::Label> labels = {{"limit", service::kLimitNames[i]}};
+    limits.Add(static_cast<double>(values[i]), labels);
+    refusals.Add(static_cast<double>(counters.refusals[i]), labels);
+  }
+  for (const auto& [limit, use] : LimitUses(environment_, runs, series)) {
+    used.Add(static_cast<double>(use),
+             {{"limit", service::kLimitNames[static_cast<size_t>(limit)]}});
+  }
+  for (Family* family : {&limits, &used, &refusals}) families.push_back(family->Take());
   families.push_back(Family("thermograd_build_info",
                             "1; the labels tell the version and the instruction set in use.",
                             MetricType::Gauge)

@@ -1,7 +1,6 @@
 #ifndef THERMOGRAD_EXPORT_RUN_COLLECTOR_H_
 #define THERMOGRAD_EXPORT_RUN_COLLECTOR_H_
 
-#include <cstddef>
 #include <vector>
 
 #include "prometheus/collectable.h"
@@ -14,15 +13,13 @@ namespace thermograd::exporter {
 /// that an ended run's series vanish together and nothing is mirrored.
 class RunCollector final : public prometheus::Collectable {
  public:
-  /// `max_series`: ceiling over all runs; what is beyond it is counted, not shown.
-  RunCollector(const service::Environment& environment, size_t max_series)
-      : environment_(environment), max_series_(max_series) {}
+  /// What goes beyond the limit max_series is counted, not shown.
+  explicit RunCollector(const service::Environment& environment) : environment_(environment) {}
 
   std::vector<prometheus::MetricFamily> Collect() const override;
 
  private:
   const service::Environment environment_;
-  const size_t max_series_;
 };
 
 }  // namespace thermograd::exporter

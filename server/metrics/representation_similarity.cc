@@ -1,6 +1,7 @@
 #include "metrics/representation_similarity.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <utility>
 
@@ -173,6 +174,15 @@ bool NeedsRbf(const SimilarityOptions& options) {
   return options.Has(Similarity::kCkaRbf) || options.Has(Similarity::kCkaRbfUnbiased);
 }
 
+// Of the estimates of CPU time: seconds of a multiply-add of a matrix product, and of what is done
+// with one element of a matrix.
+constexpr double kProductSeconds = 1e-10;
+constexpr double kElementSeconds = 2e-9;
+// Seconds of a multiply-add of the reductions that singular values are found by, half of which are
+// no matrix products; and how much longer it takes with vectors.
+constexpr double kReductionSeconds = 2e-10;
+constexpr double kVectors = 2;
+
 }  // namespace
 
 bool SimilarityOptions::Has(Similarity similarity) const {
@@ -219,6 +229,60 @@ uint64_t PreparationBytes(uint64_t n, uint64_t p, const SimilarityOptions& optio
     passing = std::max(passing, 2 * n * n);
   }
   return (kept + passing) * sizeof(double);
+}
+
+double SpectrumCpuSeconds(uint64_t n, uint64_t p) {
+  const auto shorter = static_cast<double>(std::min(n, p));
+  const auto longer = static_cast<double>(std::max(n, p));
+  return shorter * shorter * (longer * kProductSeconds + shorter * 4 / 3 * kReductionSeconds);
+}
+
+double PreparationCpuSeconds(uint64_t n, uint64_t p, const SimilarityOptions& options) {
+  const auto samples = static_cast<double>(n);
+  const auto features = static_cast<double>(p);
+  const double gram = samples * samples / 2;
+  double seconds = gram * features * kProductSeconds;
+  if (NeedsRbf(options)) seconds += gram * kElementSeconds;
+  if (NeedsNeighbours(options)) {
+    seconds += gram * features * kProductSeconds + samples * samples * kElementSeconds;
+  }
+  if (options.HasComponents()) seconds += kVectors * SpectrumCpuSeconds(n, p);
+  if (options.Has(Similarity::kRepresentationalSimilarity)) {
+    seconds += gram * std::log2(samples + 1) * kElementSeconds;
+  }
+  return seconds;
+}
+
+double ComparisonCpuSeconds(uint64_t n, uint64_t p, uint64_t q, const SimilarityOptions& options) {
+  const auto samples = static_cast<double>(n);
+  const double gram = samples * samples / 2;
+  const auto x_rank = static_cast<double>(std::min(n, p));
+  const auto y_rank = static_cast<double>(std::min(n, q));
+  double seconds = 0;
+  for (const Similarity similarity : options.chosen) {
+    if (similarity == Similarity::kCkaCalibrated) {
+      seconds += static_cast<double>(options.permutations) * gram * kElementSeconds;
+    } else if (NeedsComponents(similarity)) {
+      seconds += SpectrumCpuSeconds(std::min(n, p), std::min(n, q)) *
+                 (similarity == Similarity::kPwcca ? kVectors : 1);
+    } else {
+      seconds += gram * kElementSeconds;
+    }
+  }
+  if (options.HasComponents()) seconds += samples * x_rank * y_rank * kProductSeconds;
+  return seconds;
+}
+
+double MomentsCpuSeconds(uint64_t n, uint64_t p, uint64_t q, const SimilarityOptions& options) {
+  const auto width = static_cast<double>(p) + static_cast<double>(q);
+  double seconds = static_cast<double>(n) * width * width / 2 * kProductSeconds;
+  if (options.HasComponents()) {
+    seconds += kVectors * (SpectrumCpuSeconds(p, p) + SpectrumCpuSeconds(q, q));
+  }
+  for (const Similarity similarity : options.chosen) {
+    if (NeedsComponents(similarity)) seconds += kVectors * SpectrumCpuSeconds(p, q);
+  }
+  return seconds;
 }
 
 Representation Prepare(std::span<const double> x, size_t n, size_t p,

@@ -106,6 +106,15 @@ Representation Prepare(std::span<const double> x, size_t n, size_t p,
 /// Most bytes that preparing x (n x p) takes and leaves held.
 uint64_t PreparationBytes(uint64_t n, uint64_t p, const SimilarityOptions& options);
 
+/// CPU time, estimated from the operations that grow fastest: of preparing x (n x p), of the
+/// figures of its spectrum, of comparing two sides of n samples, and of comparing them by moments.
+/// What a limit refuses must not depend on the machine: it is the time of one core of x86-64-v3 at
+/// 3 GHz, within a factor of three.
+double PreparationCpuSeconds(uint64_t n, uint64_t p, const SimilarityOptions& options);
+double SpectrumCpuSeconds(uint64_t n, uint64_t p);
+double ComparisonCpuSeconds(uint64_t n, uint64_t p, uint64_t q, const SimilarityOptions& options);
+double MomentsCpuSeconds(uint64_t n, uint64_t p, uint64_t q, const SimilarityOptions& options);
+
 /// Appends the chosen similarities. Both sides have the same samples; what either was not prepared
 /// for is kDifferentOptions. `known`: need not be computed.
 void AppendSimilarities(const Representation& x, const Representation& y,

@@ -1,12 +1,15 @@
 #include "service/comparison_session.h"
 
 #include <algorithm>
+#include <cmath>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/reduce.h"
 #include "metrics/representation_collapse.h"
 #include "service/decode.h"
+#include "service/limit_status.h"
 #include "service/messages.h"
 #include "service/similarity_options.h"
 
@@ -62,9 +65,9 @@ absl::Status ComparisonSession::ReceiveHeader(const v1::ComparisonHeader& header
     return absl::InvalidArgumentError("header: samples and features must be at least 1");
   }
   if (header.features() > limits_.max_elements / header.samples()) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("header.features: ", header.features(),
-                     ", the matrix exceeds max_elements = ", limits_.max_elements));
+    return LimitExceeded(
+        Limit::max_elements, limits_,
+        absl::StrCat("header.features: ", header.features(), " of ", header.samples(), " samples"));
   }
   const std::optional<Side>& other = sides_[1 - *index];
   if (other && other->header.samples() != header.samples()) {
@@ -97,9 +100,10 @@ absl::Status ComparisonSession::Start() {
   if (sums_only) {
     // Beyond this width the squares alone exceed the limit, or 64 bits.
     if (is_beyond && std::max(p, q) > (uint64_t{1} << 24)) {
-      return absl::ResourceExhaustedError(absl::StrCat(
-          "header.features: ", std::max(p, q), " of more than max_samples = ", limits_.max_samples,
-          " samples; their moments exceed max_stream_bytes = ", limits_.max_stream_bytes));
+      return LimitExceeded(
+          Limit::max_stream_bytes, limits_,
+          absl::StrCat("header.features: the moments of ", std::max(p, q),
+                       ", which more than max_samples = ", limits_.max_samples, " samples need"));
     }
     // The moments, their copies while components are sought, and rows that await the other side's.
     bytes = 4 * statistics::CrossMoments::Bytes(p, q) + PendingBytes();
@@ -107,13 +111,27 @@ absl::Status ComparisonSession::Start() {
     bytes = n * (p + q) * sizeof(double) + metrics::PreparationBytes(n, p, options_) +
             metrics::PreparationBytes(n, q, options_);
   }
+  const std::string what =
+      absl::StrCat("header: the comparison of ", n, " x ", p, " with ", n, " x ", q, " elements");
   if (bytes > limits_.max_stream_bytes) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "header: the comparison of ", n, " x ", p, " with ", n, " x ", q, " elements takes ", bytes,
-        " bytes, the limit max_stream_bytes is ", limits_.max_stream_bytes));
+    return LimitExceeded(Limit::max_stream_bytes, limits_,
+                         absl::StrCat(what, " takes ", bytes, " bytes"));
+  }
+  double seconds = sums_only ? metrics::MomentsCpuSeconds(n, p, q, options_)
+                             : metrics::PreparationCpuSeconds(n, p, options_) +
+                                   metrics::PreparationCpuSeconds(n, q, options_) +
+                                   metrics::ComparisonCpuSeconds(n, p, q, options_);
+  if (!has_choice_ && !sums_only) {
+    seconds += metrics::SpectrumCpuSeconds(n, p) + metrics::SpectrumCpuSeconds(n, q);
+  }
+  if (seconds > static_cast<double>(limits_.max_request_cpu_seconds)) {
+    return LimitExceeded(
+        Limit::max_request_cpu_seconds, limits_,
+        absl::StrCat(what, " would take about ", std::ceil(seconds), " s of CPU time"));
   }
   if (!memory_.Take(bytes)) {
-    return absl::ResourceExhaustedError("header: the server's memory budget is used up");
+    return LimitExceeded(admission_->memory_limit(bytes),
+                         absl::StrCat(what, " takes ", bytes, " bytes"));
   }
   if (sums_only) moments_.emplace(p, q);
   return absl::OkStatus();
@@ -138,9 +156,8 @@ absl::Status ComparisonSession::ReceiveChunk(const v1::ComparisonChunk& chunk) {
     return absl::InvalidArgumentError("header: both sides' headers come before any chunk");
   }
   if (chunk.data().size() > limits_.max_chunk_bytes) {
-    return absl::ResourceExhaustedError(absl::StrCat("chunk.data: ", chunk.data().size(),
-                                                     " bytes, the limit max_chunk_bytes is ",
-                                                     limits_.max_chunk_bytes));
+    return LimitExceeded(Limit::max_chunk_bytes, limits_,
+                         absl::StrCat("chunk.data: ", chunk.data().size(), " bytes"));
   }
   Side& side = *sides_[*index];
   if (chunk.offset() != side.received) {

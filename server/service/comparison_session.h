@@ -20,7 +20,7 @@ namespace thermograd::service {
 class ComparisonSession {
  public:
   ComparisonSession(const Limits& limits, Admission* admission)
-      : limits_(limits), memory_(admission) {}
+      : limits_(limits), admission_(admission), memory_(admission) {}
 
   /// Handles one message; an error ends the call.
   absl::Status Receive(const v1::CompareRepresentationsRequest& request);
@@ -54,6 +54,7 @@ class ComparisonSession {
   void AddRows();
 
   const Limits limits_;
+  Admission* const admission_;
   Reservation memory_;
   bool has_options_ = false;
   bool has_choice_ = false;  // of similarities

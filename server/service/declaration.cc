@@ -1,5 +1,6 @@
 #include "service/declaration.h"
 
+#include <algorithm>
 #include <optional>
 #include <unordered_set>
 #include <utility>
@@ -7,18 +8,13 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "service/label_text.h"
+#include "service/limit_status.h"
 #include "service/similarity_options.h"
 #include "service/symmetry_analysis.h"
 #include "service/symmetry_declaration.h"
 
 namespace thermograd::service {
 namespace {
-
-absl::Status CheckCount(absl::string_view field, int count, uint32_t limit) {
-  if (static_cast<uint32_t>(count) <= limit) return absl::OkStatus();
-  return absl::ResourceExhaustedError(
-      absl::StrCat("run_spec.", field, ": ", count, " entries, the limit is ", limit));
-}
 
 // Some milliseconds.
 constexpr uint64_t kQuickSpectrumRows = 256;
@@ -37,11 +33,24 @@ class Checker {
   }
 
  private:
+  absl::Status CheckCount(absl::string_view field, int count, Limit limit) const {
+    if (static_cast<uint64_t>(count) <= ValuesOf(limits_)[static_cast<size_t>(limit)]) {
+      return absl::OkStatus();
+    }
+    return LimitExceeded(limit, limits_, absl::StrCat("run_spec.", field, ": ", count, " entries"));
+  }
+
+  absl::Status CheckText(absl::string_view field, const std::string& text) const {
+    if (text.size() > limits_.max_label_bytes) {
+      return LimitExceeded(Limit::max_label_bytes, limits_,
+                           absl::StrCat(field, ": ", text.size(), " bytes"));
+    }
+    return CheckLabelText(field, text);
+  }
+
   absl::Status CheckName(const std::string& field, const std::string& name,
                          std::unordered_set<std::string>* names) {
-    if (absl::Status status = CheckLabelText(field, name, limits_.max_label_bytes); !status.ok()) {
-      return status;
-    }
+    if (absl::Status status = CheckText(field, name); !status.ok()) return status;
     if (!names->insert(name).second) {
       return absl::InvalidArgumentError(absl::StrCat(field, ": '", name, "' is declared twice"));
     }
@@ -55,16 +64,13 @@ class Checker {
   }
 
   absl::Status CheckHeader() {
-    if (absl::Status status = CheckLabelText("run_spec.run", spec_.run(), limits_.max_label_bytes);
-        !status.ok()) {
-      return status;
-    }
-    declaration_.run = spec_.run();
+    if (absl::Status status = CheckText("run_spec.run", spec_.run()); !status.ok()) return status;
+    declaration_.run.name = spec_.run();
     declaration_.rank = spec_.rank();
     declaration_.world_size = spec_.world_size() == 0 ? 1 : spec_.world_size();
     if (declaration_.world_size > limits_.max_ranks) {
-      return absl::ResourceExhaustedError(absl::StrCat(
-          "run_spec.world_size: ", declaration_.world_size, ", the limit is ", limits_.max_ranks));
+      return LimitExceeded(Limit::max_ranks, limits_,
+                           absl::StrCat("run_spec.world_size: ", declaration_.world_size));
     }
     if (declaration_.rank >= declaration_.world_size) {
       return absl::InvalidArgumentError(absl::StrCat(
@@ -105,9 +111,8 @@ class Checker {
     }
     const uint32_t window = spec_.reporting().window_steps();
     if (window > limits_.max_window_steps) {
-      return absl::ResourceExhaustedError(absl::StrCat("run_spec.reporting.window_steps: ", window,
-                                                       ", the limit is ",
-                                                       limits_.max_window_steps));
+      return LimitExceeded(Limit::max_window_steps, limits_,
+                           absl::StrCat("run_spec.reporting.window_steps: ", window));
     }
     declaration_.window_steps = window == 0 ? limits_.default_window_steps : window;
     const uint32_t spectrum = spec_.reporting().spectrum_every_steps();
@@ -203,7 +208,7 @@ class Checker {
 
   absl::Status CheckParameters() {
     if (absl::Status status =
-            CheckCount("parameters", spec_.parameters_size(), limits_.max_parameters);
+            CheckCount("parameters", spec_.parameters_size(), Limit::max_parameters);
         !status.ok()) {
       return status;
     }
@@ -215,14 +220,17 @@ class Checker {
       if (status.ok()) status = CheckName(field + ".name", parameter.name(), &names);
       if (!status.ok()) return status;
       if (!parameter.group().empty()) {
-        status = CheckLabelText(field + ".group", parameter.group(), limits_.max_label_bytes);
+        status = CheckText(field + ".group", parameter.group());
         if (!status.ok()) return status;
       }
       uint64_t elements = 1;
       for (const uint64_t extent : parameter.shape()) {
-        if (extent == 0 || extent > limits_.max_elements / elements) {
-          return absl::InvalidArgumentError(absl::StrCat(
-              field, ".shape: has no elements, or more than the limit of ", limits_.max_elements));
+        if (extent == 0) {
+          return absl::InvalidArgumentError(absl::StrCat(field, ".shape: has no elements"));
+        }
+        if (extent > limits_.max_elements / elements) {
+          return LimitExceeded(Limit::max_elements, limits_,
+                               absl::StrCat(field, ".shape: more elements"));
         }
         elements *= extent;
       }
@@ -239,7 +247,7 @@ class Checker {
   }
 
   absl::Status CheckProbeSets() {
-    if (absl::Status status = CheckCount("probe_sets", spec_.probe_sets_size(), limits_.max_layers);
+    if (absl::Status status = CheckCount("probe_sets", spec_.probe_sets_size(), Limit::max_layers);
         !status.ok()) {
       return status;
     }
@@ -250,9 +258,12 @@ class Checker {
       if (absl::Status status = CheckName(field + ".name", set.name(), &names); !status.ok()) {
         return status;
       }
-      if (set.samples() == 0 || set.samples() > limits_.max_samples) {
-        return absl::InvalidArgumentError(absl::StrCat(field, ".samples: ", set.samples(),
-                                                       ", must be 1 to ", limits_.max_samples));
+      if (set.samples() == 0) {
+        return absl::InvalidArgumentError(absl::StrCat(field, ".samples: must be at least 1"));
+      }
+      if (set.samples() > limits_.max_samples) {
+        return LimitExceeded(Limit::max_samples, limits_,
+                             absl::StrCat(field, ".samples: ", set.samples()));
       }
       if (set.fingerprint().size() > 64) {
         return absl::InvalidArgumentError(absl::StrCat(
@@ -291,7 +302,7 @@ class Checker {
   }
 
   absl::Status CheckLayers() {
-    if (absl::Status status = CheckCount("layers", spec_.layers_size(), limits_.max_layers);
+    if (absl::Status status = CheckCount("layers", spec_.layers_size(), Limit::max_layers);
         !status.ok()) {
       return status;
     }
@@ -302,9 +313,12 @@ class Checker {
       absl::Status status = CheckId(field + ".id", layer.id());
       if (status.ok()) status = CheckName(field + ".name", layer.name(), &names);
       if (!status.ok()) return status;
-      if (layer.width() == 0 || layer.width() > limits_.max_elements) {
-        return absl::InvalidArgumentError(absl::StrCat(field, ".width: ", layer.width(),
-                                                       ", must be 1 to ", limits_.max_elements));
+      if (layer.width() == 0) {
+        return absl::InvalidArgumentError(absl::StrCat(field, ".width: must be at least 1"));
+      }
+      if (layer.width() > limits_.max_elements) {
+        return LimitExceeded(Limit::max_elements, limits_,
+                             absl::StrCat(field, ".width: ", layer.width()));
       }
       DeclaredLayer declared;
       declared.name = layer.name();
@@ -354,7 +368,7 @@ class Checker {
 
   absl::Status CheckSymmetries() {
     if (absl::Status status =
-            CheckCount("symmetries", spec_.symmetries_size(), limits_.max_symmetries);
+            CheckCount("symmetries", spec_.symmetries_size(), Limit::max_symmetries);
         !status.ok()) {
       return status;
     }
@@ -380,9 +394,10 @@ class Checker {
       declaration_.symmetries.push_back(*std::move(declared));
       const uint64_t bytes = SymmetryBytes(declaration_.symmetries);
       if (bytes > limits_.max_symmetry_bytes) {
-        return absl::ResourceExhaustedError(
+        return LimitExceeded(
+            Limit::max_symmetry_bytes, limits_,
             absl::StrCat(field, ": the windows of the symmetries up to this one take ", bytes,
-                         " bytes, the limit max_symmetry_bytes is ", limits_.max_symmetry_bytes));
+                         " bytes"));
       }
     }
     for (const DeclaredParameter& parameter : declaration_.parameters) {
@@ -406,6 +421,35 @@ class Checker {
 
 absl::StatusOr<RunDeclaration> CheckRunSpec(const v1::RunSpec& spec, const Limits& limits) {
   return Checker(spec, limits).Check();
+}
+
+std::vector<LimitValue> LimitUsesOf(const RunDeclaration& declaration) {
+  uint64_t samples = 0;
+  for (const DeclaredProbeSet& set : declaration.probe_sets) {
+    samples = std::max(samples, set.samples);
+  }
+  uint64_t elements = 0;
+  for (const DeclaredParameter& parameter : declaration.parameters) {
+    elements = std::max<uint64_t>(elements, parameter.elements);
+  }
+  uint64_t rotation_rows = 0;
+  uint64_t permutation_neurons = 0;
+  for (const DeclaredSymmetry& symmetry : declaration.symmetries) {
+    rotation_rows = std::max<uint64_t>(rotation_rows, symmetry.dimension);
+    if (symmetry.kind == DeclaredSymmetry::Kind::kNeuronPermutation) {
+      permutation_neurons = std::max<uint64_t>(permutation_neurons, symmetry.instances);
+    }
+  }
+  return {{Limit::max_parameters, declaration.parameters.size()},
+          {Limit::max_layers, std::max(declaration.layers.size(), declaration.probe_sets.size())},
+          {Limit::max_symmetries, declaration.symmetries.size()},
+          {Limit::max_ranks, declaration.world_size},
+          {Limit::max_elements, elements},
+          {Limit::max_samples, samples},
+          {Limit::max_window_steps, declaration.window_steps},
+          {Limit::max_symmetry_bytes, SymmetryBytes(declaration.symmetries)},
+          {Limit::max_rotation_rows, rotation_rows},
+          {Limit::max_permutation_neurons, permutation_neurons}};
 }
 
 }  // namespace thermograd::service

@@ -2,6 +2,8 @@
 
 #include <string>
 
+#include "service/limit_status.h"
+
 namespace thermograd::service {
 namespace {
 
@@ -12,6 +14,7 @@ void Count(Rejection rejection, ServiceCounters* counters) {
 }  // namespace
 
 grpc::Status ToGrpc(const absl::Status& status, ServiceCounters* counters) {
+  if (const std::optional<Limit> limit = ExceededLimit(status)) CountRefusal(*limit, counters);
   switch (status.code()) {
     case absl::StatusCode::kOk:
       return grpc::Status::OK;
@@ -20,6 +23,9 @@ grpc::Status ToGrpc(const absl::Status& status, ServiceCounters* counters) {
       break;
     case absl::StatusCode::kResourceExhausted:
       Count(Rejection::kResourceExhausted, counters);
+      break;
+    case absl::StatusCode::kDeadlineExceeded:
+      Count(Rejection::kDeadlineExceeded, counters);
       break;
     case absl::StatusCode::kUnimplemented:
       Count(Rejection::kUnimplemented, counters);
@@ -32,6 +38,9 @@ grpc::Status ToGrpc(const absl::Status& status, ServiceCounters* counters) {
       break;
     case absl::StatusCode::kNotFound:
       Count(Rejection::kNotFound, counters);
+      break;
+    case absl::StatusCode::kUnauthenticated:
+      Count(Rejection::kUnauthenticated, counters);
       break;
     default:
       break;

@@ -27,18 +27,35 @@ size_t Utf8SequenceLength(absl::string_view text) {
   return 4;
 }
 
-absl::Status CheckLabelText(absl::string_view field, absl::string_view text, size_t max_bytes) {
-  if (text.empty()) return absl::InvalidArgumentError(absl::StrCat(field, ": must not be empty"));
-  if (text.size() > max_bytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(field, ": ", text.size(), " bytes, the limit is ", max_bytes));
+namespace {
+
+// Of the well-formed sequence at the start of a text.
+uint32_t CodePoint(absl::string_view text, size_t length) {
+  const auto lead = static_cast<uint8_t>(text[0]);
+  if (length == 1) return lead;
+  uint32_t point = lead & (0x7fu >> length);
+  for (size_t i = 1; i < length; ++i) {
+    point = point << 6 | (static_cast<uint8_t>(text[i]) & 0x3fu);
   }
+  return point;
+}
+
+bool IsControl(uint32_t point) {
+  if (point < 0x20 || (point >= 0x7f && point < 0xa0)) return true;
+  // Separators of lines and paragraphs; what has Unicode's property Bidi_Control.
+  return point == 0x2028 || point == 0x2029 || point == 0x61c || point == 0x200e ||
+         point == 0x200f || (point >= 0x202a && point <= 0x202e) ||
+         (point >= 0x2066 && point <= 0x2069);
+}
+
+}  // namespace
+
+absl::Status CheckLabelText(absl::string_view field, absl::string_view text) {
+  if (text.empty()) return absl::InvalidArgumentError(absl::StrCat(field, ": must not be empty"));
   for (size_t i = 0; i < text.size();) {
     const size_t length = Utf8SequenceLength(text.substr(i));
     if (length == 0) return absl::InvalidArgumentError(absl::StrCat(field, ": not valid UTF-8"));
-    const auto lead = static_cast<uint8_t>(text[i]);
-    const bool c1 = lead == 0xc2 && static_cast<uint8_t>(text[i + 1]) < 0xa0;
-    if (lead < 0x20 || lead == 0x7f || c1) {
+    if (IsControl(CodePoint(text.substr(i), length))) {
       return absl::InvalidArgumentError(absl::StrCat(field, ": holds a control character"));
     }
     i += length;

@@ -11,10 +11,11 @@ namespace thermograd::service {
 /// Length of the well-formed UTF-8 sequence at the start of `text` (Unicode 15, table 3-7), or 0.
 size_t Utf8SequenceLength(absl::string_view text);
 
-/// Admits text that may become a Prometheus label value: 1 to `max_bytes` bytes of valid UTF-8
-/// without control characters. One bad value would make Prometheus refuse the whole scrape.
+/// Admits text that may become a Prometheus label value: valid UTF-8, not empty, without control
+/// characters, separators of lines, and controls of the direction of writing, by which a name would
+/// read like another. One bad value would make Prometheus refuse the whole scrape.
 /// `field` names the text in the error.
-absl::Status CheckLabelText(absl::string_view field, absl::string_view text, size_t max_bytes);
+absl::Status CheckLabelText(absl::string_view field, absl::string_view text);
 
 }  // namespace thermograd::service
 

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "metrics/catalogue.h"
+#include "service/limit_status.h"
 
 namespace thermograd::service {
 namespace {
@@ -166,14 +167,16 @@ absl::StatusOr<Cadence> CheckCadence(const v1::Cadence& cadence, const Limits& l
   }
   if (cadence.has_layers()) {
     if (static_cast<uint32_t>(cadence.layers().names_size()) > limits.max_layers) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("cadence.layers: ", cadence.layers().names_size(),
-                       ", the limit max_layers is ", limits.max_layers));
+      return LimitExceeded(Limit::max_layers, limits,
+                           absl::StrCat("cadence.layers: ", cadence.layers().names_size()));
     }
     for (const std::string& name : cadence.layers().names()) {
-      if (name.empty() || name.size() > limits.max_label_bytes) {
-        return absl::InvalidArgumentError(absl::StrCat("cadence.layers.names: must have 1 to ",
-                                                       limits.max_label_bytes, " bytes"));
+      if (name.empty()) {
+        return absl::InvalidArgumentError("cadence.layers.names: must not be empty");
+      }
+      if (name.size() > limits.max_label_bytes) {
+        return LimitExceeded(Limit::max_label_bytes, limits,
+                             absl::StrCat("cadence.layers.names: ", name.size(), " bytes"));
       }
     }
     checked.layers.emplace(cadence.layers().names().begin(), cadence.layers().names().end());

@@ -6,8 +6,13 @@
 namespace thermograd::service {
 
 void ProbeBoard::Erase(std::list<Item>::iterator item) {
-  bytes_ -= item->bytes;
+  memory_.Return(item->bytes);
   items_.erase(item);
+}
+
+void ProbeBoard::EvictOldest() {
+  Erase(items_.begin());
+  ++evicted_;
 }
 
 void ProbeBoard::Put(ProbeEntry entry, Clock::time_point now) {
@@ -18,28 +23,41 @@ void ProbeBoard::Put(ProbeEntry entry, Clock::time_point now) {
            item.entry.layer == entry.layer;
   });
   if (same != items_.end()) Erase(same);
-  items_.push_back({.entry = std::move(entry), .bytes = bytes, .time = now});
-  bytes_ += bytes;
-  while (bytes_ > max_bytes_) {
-    Erase(items_.begin());
+  while (!items_.empty() && memory_.bytes() + bytes > max_bytes_) EvictOldest();
+  bool is_kept = bytes <= max_bytes_ && memory_.TakeSpare(bytes);
+  while (!is_kept && !items_.empty()) {
+    EvictOldest();
+    is_kept = memory_.TakeSpare(bytes);
+  }
+  if (is_kept) {
+    items_.push_back({.entry = std::move(entry), .bytes = bytes, .time = now});
+  } else {
     ++evicted_;
   }
 }
 
-std::vector<ProbeEntry> ProbeBoard::Others(const std::string& probe_set, const std::string& run,
+void ProbeBoard::Shed() {
+  const std::lock_guard lock(mutex_);
+  while (!items_.empty() && admission_->above_soft_limit()) EvictOldest();
+}
+
+std::vector<ProbeEntry> ProbeBoard::Others(const std::string& probe_set, const RunId& run,
                                            Clock::time_point now) {
   const std::lock_guard lock(mutex_);
   while (!items_.empty() && now - items_.front().time > time_to_live_) Erase(items_.begin());
   std::vector<ProbeEntry> others;
   for (const Item& item : items_) {
-    if (item.entry.probe_set == probe_set && item.entry.run != run) others.push_back(item.entry);
+    const ProbeEntry& entry = item.entry;
+    if (entry.probe_set == probe_set && entry.run.tenant == run.tenant && entry.run != run) {
+      others.push_back(entry);
+    }
   }
   return others;
 }
 
 uint64_t ProbeBoard::bytes() const {
   const std::lock_guard lock(mutex_);
-  return bytes_;
+  return memory_.bytes();
 }
 
 uint64_t ProbeBoard::evicted() const {

@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "metrics/representation_similarity.h"
+#include "service/admission.h"
+#include "service/run_id.h"
 
 namespace thermograd::service {
 
@@ -18,30 +20,40 @@ namespace thermograd::service {
 struct ProbeEntry {
   std::string probe_set;
   std::string fingerprint;
-  std::string run;
+  RunId run;
   std::string layer;
   std::shared_ptr<const metrics::Representation> representation;
 };
 
 /// The latest representations of probe sets, by which runs are compared while they train. Soft
-/// state: bounded by bytes and age, rebuilt by the next steps. May be used from any thread.
+/// state: bounded by bytes and age, the first to go where memory becomes scarce, rebuilt by the
+/// next steps. May be used from any thread.
 class ProbeBoard {
  public:
   using Clock = std::chrono::steady_clock;
 
-  ProbeBoard(uint64_t max_bytes, Clock::duration time_to_live)
-      : max_bytes_(max_bytes), time_to_live_(time_to_live) {}
+  /// `admission` outlives this.
+  ProbeBoard(uint64_t max_bytes, Clock::duration time_to_live, Admission* admission)
+      : max_bytes_(max_bytes),
+        time_to_live_(time_to_live),
+        admission_(admission),
+        memory_(admission) {}
 
   /// Replaces the entry of the same probe set, run and layer. Evicts the oldest entries beyond the
-  /// byte budget; an entry larger than the budget is not kept (and counts as evicted).
+  /// byte budget and the soft limit of all memory; an entry for which that leaves no room is not
+  /// kept (and counts as evicted).
   void Put(ProbeEntry entry, Clock::time_point now = Clock::now());
 
-  /// Entries of other runs on the probe set, whatever their fingerprint.
-  std::vector<ProbeEntry> Others(const std::string& probe_set, const std::string& run,
+  /// Entries of the tenant's other runs on the probe set, whatever their fingerprint.
+  std::vector<ProbeEntry> Others(const std::string& probe_set, const RunId& run,
                                  Clock::time_point now = Clock::now());
 
+  /// Evicts the oldest entries while the soft limit of all memory is exceeded. To be called now and
+  /// then.
+  void Shed();
+
   uint64_t bytes() const;
-  /// Entries that gave way to the byte budget.
+  /// Entries that gave way to either.
   uint64_t evicted() const;
 
  private:
@@ -52,12 +64,14 @@ class ProbeBoard {
   };
 
   void Erase(std::list<Item>::iterator item);
+  void EvictOldest();
 
   const uint64_t max_bytes_;
   const Clock::duration time_to_live_;
+  Admission* const admission_;
   mutable std::mutex mutex_;
+  Reservation memory_;
   std::list<Item> items_;  // oldest first
-  uint64_t bytes_ = 0;
   uint64_t evicted_ = 0;
 };
 

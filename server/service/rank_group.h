@@ -99,7 +99,7 @@ class RankGroups {
  private:
   ServiceCounters* const counters_;
   std::mutex mutex_;
-  std::map<std::string, std::weak_ptr<RankGroup>> groups_;
+  std::map<RunId, std::weak_ptr<RankGroup>> groups_;
 };
 
 }  // namespace thermograd::service

@@ -74,10 +74,36 @@ std::vector<double> Transposed(const std::vector<double>& matrix, size_t columns
 
 }  // namespace
 
+double RepresentationAnalysis::CpuSeconds(std::span<const LayerActivations> layers) const {
+  const SimilarityOptions& options = declaration_.similarity;
+  const auto width = [this](const LayerActivations& layer) {
+    return declaration_.layers[layer.layer].width;
+  };
+  double seconds = 0;
+  for (size_t a = 0; a < layers.size(); ++a) {
+    const auto& probe_set = declaration_.layers[layers[a].layer].probe_set;
+    const size_t samples = layers[a].values.size() / width(layers[a]);
+    seconds += metrics::PreparationCpuSeconds(samples, width(layers[a]), options) +
+               metrics::SpectrumCpuSeconds(samples, width(layers[a]));
+    // The first and the previous step.
+    if (probe_set) {
+      seconds +=
+          2 * metrics::ComparisonCpuSeconds(samples, width(layers[a]), width(layers[a]), options);
+    }
+    for (size_t b = a + 1; b < layers.size(); ++b) {
+      if (declaration_.layers[layers[b].layer].probe_set != probe_set) continue;
+      seconds +=
+          metrics::ComparisonCpuSeconds(samples, width(layers[a]), width(layers[b]), options);
+    }
+  }
+  return seconds;
+}
+
 void RepresentationAnalysis::AddStep(std::span<const LayerActivations> layers,
                                      std::span<const TensorElements> weights, Figures* figures,
                                      std::vector<AnalysisNotice>* notices) {
   permutation_products_ = 0;
+  cpu_seconds_ = CpuSeconds(layers);
   std::vector<Layer> usable;
   for (const LayerActivations& activations : layers) {
     const DeclaredLayer& declared = declaration_.layers[activations.layer];
@@ -228,6 +254,15 @@ std::vector<RepresentationAnalysis::PairSums> RepresentationAnalysis::SumPairs(
   return sums;
 }
 
+bool RepresentationAnalysis::MayCompare(const LayerActivations& layer) {
+  const size_t width = declaration_.layers[layer.layer].width;
+  const double seconds = metrics::ComparisonCpuSeconds(layer.values.size() / width, width, width,
+                                                       declaration_.similarity);
+  if (cpu_seconds_ + seconds > static_cast<double>(limits_.max_request_cpu_seconds)) return false;
+  cpu_seconds_ += seconds;
+  return true;
+}
+
 bool RepresentationAnalysis::MayPermute(size_t pairs, size_t samples,
                                         std::vector<AnalysisNotice>* notices) {
   if (!declaration_.similarity.Has(Similarity::kCkaCalibrated)) return true;
@@ -245,7 +280,8 @@ bool RepresentationAnalysis::MayPermute(size_t pairs, size_t samples,
                             std::to_string(declaration_.similarity.permutations) +
                             " permutations goes beyond max_permutation_products = " +
                             std::to_string(limits_.max_permutation_products) +
-                            " a step: declare fewer permutations, layers or samples."});
+                            " a step: declare fewer permutations, layers or samples.",
+                        Limit::max_permutation_products});
   }
   return false;
 }
@@ -329,13 +365,17 @@ void RepresentationAnalysis::CompareOverWindow(const Layer& x, const Layer& y,
     auto memory = std::make_unique<Reservation>(admission_);
     // Beyond this width the squares alone exceed 64 bits. The solvers work on copies.
     constexpr size_t kMaxWidth = size_t{1} << 24;
-    if (std::max(p, q) > kMaxWidth || !memory->Take(4 * statistics::CrossMoments::Bytes(p, q))) {
+    const uint64_t bytes = 4 * statistics::CrossMoments::Bytes(p, q);
+    if (std::max(p, q) > kMaxWidth || !memory->Take(bytes)) {
       if (!window.refused) {
         window.refused = true;
-        notices->push_back({AnalysisNotice::Kind::kDropped,
-                            "Layers '" + labels[0].second + "' and '" + labels[1].second +
-                                "' are not compared over the window: max_memory_bytes = " +
-                                std::to_string(admission_->max_bytes()) + " is used up."});
+        notices->push_back(
+            {AnalysisNotice::Kind::kDropped,
+             "Layers '" + labels[0].second + "' and '" + labels[1].second +
+                 "' are not compared over the window: " +
+                 kLimitNames[static_cast<size_t>(admission_->memory_limit(bytes).first)] +
+                 " is used up.",
+             admission_->memory_limit(bytes).first});
       }
       metrics::AppendUndefinedSimilarities(declaration_.similarity, Undefined::kLimit,
                                            SimilarityScope::kWindow, labels, figures);
@@ -401,13 +441,16 @@ void RepresentationAnalysis::CompareWithEarlierSteps(const Layer& layer, Figures
   }
   if (references.memory == nullptr) {
     auto memory = std::make_unique<Reservation>(admission_);
-    if (!memory->Take(2 * layer.representation->Bytes())) {
+    const uint64_t bytes = 2 * layer.representation->Bytes();
+    if (!memory->Take(bytes)) {
       if (!references.refused) {
         references.refused = true;
-        notices->push_back({AnalysisNotice::Kind::kDropped,
-                            "Layer '" + name +
-                                "' is not compared with its earlier steps: max_memory_bytes = " +
-                                std::to_string(admission_->max_bytes()) + " is used up."});
+        notices->push_back(
+            {AnalysisNotice::Kind::kDropped,
+             "Layer '" + name + "' is not compared with its earlier steps: " +
+                 kLimitNames[static_cast<size_t>(admission_->memory_limit(bytes).first)] +
+                 " is used up.",
+             admission_->memory_limit(bytes).first});
       }
       return;
     }
@@ -425,7 +468,7 @@ void RepresentationAnalysis::CompareWithOtherRuns(std::span<const Layer> layers,
   const bool calibrate = declaration_.similarity.Has(Similarity::kCkaCalibrated);
   std::map<std::string, std::vector<ProbeEntry>> others;
   for (ProbeEntry& entry : probes_->Others(set.name, declaration_.run)) {
-    others[entry.run].push_back(std::move(entry));
+    others[entry.run.name].push_back(std::move(entry));
   }
   std::vector<uint32_t> compared(layers.size());
   for (const auto& [run, entries] : others) {
@@ -460,7 +503,7 @@ void RepresentationAnalysis::CompareWithOtherRuns(std::span<const Layer> layers,
             {"other_layer", entry.layer}};
         Undefined reason = Undefined::kDifferentSamples;
         if (entry.fingerprint == set.fingerprint && entry.representation->samples == samples) {
-          if (compared[i]++ < limits_.max_cross_run_pairs) {
+          if (compared[i]++ < limits_.max_cross_run_pairs && MayCompare(*layers[i].activations)) {
             AppendWithin(options, representation, *entry.representation, SimilarityScope::kRuns,
                          labels, figures);
             continue;

@@ -38,6 +38,9 @@ class RepresentationAnalysis {
         references_(declaration.layers.size()),
         spectra_(declaration.layers.size()) {}
 
+  /// CPU time that AddStep(layers, ...) may take, but for other runs' layers: an estimate.
+  double CpuSeconds(std::span<const LayerActivations> layers) const;
+
   /// Appends the figures of the layers whose activations came in one step, which is the rule for
   /// none: probes come every n-th step. `weights` has an entry for each parameter.
   void AddStep(std::span<const LayerActivations> layers, std::span<const TensorElements> weights,
@@ -85,6 +88,9 @@ class RepresentationAnalysis {
                                std::vector<AnalysisNotice>* notices);
   void CompareWithOtherRuns(std::span<const Layer> layers, size_t probe_set,
                             metrics::Figures* figures, std::vector<AnalysisNotice>* notices);
+  // Whether the step's CPU time leaves room for one comparison with another run's layer, whose
+  // width is taken for that of ours.
+  bool MayCompare(const LayerActivations& layer);
   bool MayPermute(size_t pairs, size_t samples, std::vector<AnalysisNotice>* notices);
 
   const RunDeclaration& declaration_;
@@ -94,6 +100,7 @@ class RepresentationAnalysis {
   std::vector<References> references_;  // by layer
   std::vector<Spectrum> spectra_;       // by layer
   uint64_t permutation_products_ = 0;   // of the open step
+  double cpu_seconds_ = 0;              // of the open step
   bool told_of_permutations_ = false;
   std::map<std::pair<size_t, size_t>, statistics::Window<statistics::HsicSums>> minibatch_windows_;
   std::map<std::pair<size_t, size_t>, WindowMoments> window_moments_;

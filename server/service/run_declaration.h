@@ -12,6 +12,7 @@
 #include "metrics/optimizer.h"
 #include "metrics/representation_similarity.h"
 #include "metrics/sampling.h"
+#include "service/run_id.h"
 #include "statistics/symmetry.h"
 
 namespace thermograd::service {
@@ -95,7 +96,7 @@ struct DeclaredSymmetry {
 
 /// A RunSpec that was checked, with ids resolved to indices.
 struct RunDeclaration {
-  std::string run;
+  RunId run;
   uint32_t rank = 0;
   uint32_t world_size = 1;
   /// Serialised RunSpec without what differs between ranks: equal in all ranks of a run.

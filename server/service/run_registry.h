@@ -13,13 +13,16 @@
 #include <vector>
 
 #include "metrics/figure.h"
+#include "service/admission.h"
+#include "service/limits.h"
+#include "service/run_id.h"
 #include "statistics/gradient.h"
 
 namespace thermograd::service {
 
 /// What the outside may know of a run at one moment. Immutable parts are shared, not copied.
 struct RunSnapshot {
-  std::string run;
+  RunId run;
   uint32_t rank = 0;
   uint32_t world_size = 1;
   bool live = true;
@@ -36,6 +39,8 @@ struct RunSnapshot {
   std::map<std::string, statistics::NonFinite> non_finite;
   /// Memory of the stream's windows and of its latest step when it ended.
   uint64_t memory_bytes = 0;
+  /// How much the run's declaration uses of limits.
+  std::vector<LimitValue> limit_uses;
 };
 
 /// What a client should stream from now on; what is absent stays as it is.
@@ -53,22 +58,26 @@ class RunRegistry {
  public:
   using Clock = std::chrono::steady_clock;
 
-  /// Ended runs stay listed for `grace`, so that the last figures are scraped.
-  explicit RunRegistry(Clock::duration grace) : grace_(grace) {}
+  /// Ended runs stay listed for `grace`, so that the last figures are scraped, or until a newer one
+  /// of at most `max_runs` (each rank by itself) needs the place. `admission` outlives this.
+  RunRegistry(Clock::duration grace, uint64_t max_runs, Admission* admission)
+      : grace_(grace), max_runs_(max_runs), admission_(admission) {}
 
   /// Enters a stream. A live stream of the same run and rank is told by its `supersede`, which must
   /// not call the registry: the newer one is the trainer that came back. Returns the stream's
-  /// number.
+  /// number, or 0 where as many runs are live as may be listed.
   ///
   /// `ask` passes on what Ask is given; it must not call the registry either.
-  uint64_t Open(const std::string& run, uint32_t rank, uint32_t world_size,
-                std::function<void()> supersede, std::function<void(const Cadence&)> ask = {});
+  uint64_t Open(const RunId& run, uint32_t rank, uint32_t world_size,
+                std::function<void()> supersede, std::function<void(const Cadence&)> ask = {},
+                std::vector<LimitValue> limit_uses = {});
 
   /// Asks every live stream of the run for another cadence. Returns how many there are.
-  uint32_t Ask(const std::string& run, const Cadence& cadence);
+  uint32_t Ask(const RunId& run, const Cadence& cadence);
 
-  /// Replaces the figures of a stream; ignored if it was superseded.
-  void Publish(uint64_t stream, uint64_t step, std::shared_ptr<const metrics::Figures> figures,
+  /// Replaces the figures of a stream; ignored if it was superseded. False: there is no memory for
+  /// them, and the stream has none to show until the next step.
+  bool Publish(uint64_t stream, uint64_t step, std::shared_ptr<const metrics::Figures> figures,
                std::shared_ptr<const metrics::Figures> run_figures,
                const std::map<std::string, statistics::NonFinite>& non_finite,
                uint64_t memory_bytes);
@@ -79,6 +88,11 @@ class RunRegistry {
   /// Every run listed at `now`, ordered by name and rank; drops what ended before the grace period.
   std::vector<RunSnapshot> List(Clock::time_point now = Clock::now());
 
+  /// Runs that are listed.
+  uint64_t runs() const;
+  /// Ended runs that made way for newer ones before their grace period was over.
+  uint64_t dropped() const;
+
  private:
   struct Entry {
     uint64_t stream = 0;
@@ -86,14 +100,21 @@ class RunRegistry {
     std::function<void()> supersede;
     std::function<void(const Cadence&)> ask;
     Clock::time_point ended;
+    std::unique_ptr<Reservation> memory;  // of the figures
+    size_t figures = 0;                   // for which it was taken
   };
 
   Entry* FindLocked(uint64_t stream);
+  bool DropOldestEndedLocked();
+  static bool TakeMemory(Entry* entry);
 
   const Clock::duration grace_;
-  std::mutex mutex_;
+  const uint64_t max_runs_;
+  Admission* const admission_;
+  mutable std::mutex mutex_;
   uint64_t streams_ = 0;
-  std::map<std::pair<std::string, uint32_t>, Entry> entries_;
+  uint64_t dropped_ = 0;
+  std::map<std::pair<RunId, uint32_t>, Entry> entries_;
 };
 
 }  // namespace thermograd::service

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "service/chunk_order.h"
+#include "service/limit_status.h"
 #include "service/messages.h"
 #include "service/symmetry_declaration.h"
 
@@ -23,11 +24,26 @@ absl::Status CheckNumber(const char* field, double value, bool positive) {
                                                  " number"));
 }
 
+// The windows, and what is kept of the declaration: checked, in the group's analysis, by rank, and
+// serialised.
+uint64_t RunBytes(const v1::RunSpec& spec, const RunDeclaration& declaration) {
+  constexpr uint64_t kCopies = 4;
+  uint64_t layers = 0;
+  for (const DeclaredLayer& layer : declaration.layers) layers += layer.probe_set ? 0 : 1;
+  const uint64_t pairs = layers * (layers - std::min<uint64_t>(layers, 1)) / 2;
+  return metrics::EntropicForces::WindowBytes(declaration.parameters.size(),
+                                              declaration.window_steps) +
+         SymmetryBytes(declaration.symmetries) +
+         pairs * declaration.window_steps * sizeof(statistics::HsicSums) +
+         kCopies * spec.SpaceUsedLong();
+}
+
 }  // namespace
 
 RunSession::RunSession(const Environment& environment, std::function<void()> supersede,
-                       Deliver deliver)
+                       Deliver deliver, std::string tenant)
     : environment_(environment),
+      tenant_(std::move(tenant)),
       supersede_(std::move(supersede)),
       deliver_(std::move(deliver)),
       run_memory_(environment.admission) {}
@@ -76,14 +92,16 @@ absl::Status RunSession::ReceiveRunSpec(const v1::RunSpec& spec,
   }
   absl::StatusOr<RunDeclaration> declaration = CheckRunSpec(spec, environment_.limits);
   if (!declaration.ok()) return declaration.status();
-  const uint64_t window_bytes = metrics::EntropicForces::WindowBytes(declaration->parameters.size(),
-                                                                     declaration->window_steps) +
-                                SymmetryBytes(declaration->symmetries);
-  if (window_bytes > environment_.limits.max_stream_bytes || !run_memory_.Take(window_bytes)) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("run_spec.reporting.window_steps: windows of ", declaration->window_steps,
-                     " steps of ", declaration->parameters.size(), " parameters need ",
-                     window_bytes, " bytes, more than max_stream_bytes or max_memory_bytes leave"));
+  declaration->run.tenant = tenant_;
+  const uint64_t bytes = RunBytes(spec, *declaration);
+  const std::string need = absl::StrCat(
+      "run_spec.reporting.window_steps: windows of ", declaration->window_steps, " steps of ",
+      declaration->parameters.size(), " parameters need ", bytes, " bytes");
+  if (bytes > environment_.limits.max_stream_bytes) {
+    return LimitExceeded(Limit::max_stream_bytes, environment_.limits, need);
+  }
+  if (!run_memory_.Take(bytes)) {
+    return LimitExceeded(environment_.admission->memory_limit(bytes), need);
   }
   group_ = environment_.ranks->Find(*declaration);
   if (group_ == nullptr) {
@@ -91,17 +109,21 @@ absl::Status RunSession::ReceiveRunSpec(const v1::RunSpec& spec,
         "run_spec: differs from what the live ranks of the run declared, in more than rank, "
         "resume_after_step and shards");
   }
+  stream_ = environment_.runs->Open(
+      declaration->run, declaration->rank, declaration->world_size, std::move(supersede_),
+      [deliver = deliver_](const Cadence& c) { deliver({CadenceResponse(c)}); },
+      LimitUsesOf(*declaration));
+  if (stream_ == 0) {
+    return LimitExceeded(Limit::max_runs, environment_.limits, "run_spec.run: so many are live");
+  }
   declaration_ = *std::move(declaration);
   last_step_ = declaration_->resume_after_step;
   representations_.emplace(*declaration_, environment_.limits, environment_.admission,
                            environment_.probes);
   ticket_ = group_->Enter(*declaration_);
-  stream_ = environment_.runs->Open(
-      declaration_->run, declaration_->rank, declaration_->world_size, std::move(supersede_),
-      [deliver = deliver_](const Cadence& c) { deliver({CadenceResponse(c)}); });
   responses->push_back(RunAccepted(environment_.limits, declaration_->window_steps));
   for (const std::string& text : declaration_->notices) {
-    responses->push_back(Notice({AnalysisNotice::Kind::kDropped, text}, std::nullopt));
+    Tell({AnalysisNotice::Kind::kDropped, text, Limit::max_spectrum_rows}, std::nullopt, responses);
   }
   return absl::OkStatus();
 }
@@ -154,9 +176,8 @@ absl::Status RunSession::ReceiveStepBegin(const v1::StepBegin& begin) {
 absl::Status RunSession::ReceiveChunk(const v1::TensorChunk& chunk) {
   if (!step_) return absl::InvalidArgumentError("chunk: no step is open");
   if (chunk.data().size() > environment_.limits.max_chunk_bytes) {
-    return absl::ResourceExhaustedError(absl::StrCat("chunk.data: ", chunk.data().size(),
-                                                     " bytes, the limit max_chunk_bytes is ",
-                                                     environment_.limits.max_chunk_bytes));
+    return LimitExceeded(Limit::max_chunk_bytes, environment_.limits,
+                         absl::StrCat("chunk.data: ", chunk.data().size(), " bytes"));
   }
   absl::StatusOr<Elements> elements = Decode(chunk.data_type(), chunk.data());
   if (!elements.ok()) {
@@ -220,9 +241,8 @@ absl::Status RunSession::ReceiveActivations(const v1::TensorChunk& chunk,
           declaration_->probe_sets[*layer.probe_set].samples));
     }
     if (samples > environment_.limits.max_samples || rows > environment_.limits.max_samples) {
-      return absl::ResourceExhaustedError(absl::StrCat("chunk.shape: ", rows, " samples of '",
-                                                       layer.name, "', the limit max_samples is ",
-                                                       environment_.limits.max_samples));
+      return LimitExceeded(Limit::max_samples, environment_.limits,
+                           absl::StrCat("chunk.shape: ", rows, " samples of '", layer.name, "'"));
     }
     // The values and what will be made of them, the microbatches' Gram matrices included.
     uint64_t bytes = samples * layer.width * sizeof(double);
@@ -273,7 +293,9 @@ absl::Status RunSession::ReceiveStepEnd(const v1::StepEnd& end,
   const auto start = std::chrono::steady_clock::now();
   const auto figures = std::make_shared<Figures>();
   CountNonFinite(responses);
-  AnalyzeRepresentations(figures.get(), responses);
+  if (absl::Status status = AnalyzeRepresentations(figures.get(), responses); !status.ok()) {
+    return status;
+  }
   CountUndefined(*figures, environment_.counters);
   last_step_ = end.step();
   RankStep rank = step_->intake.TakeRank();
@@ -285,7 +307,9 @@ absl::Status RunSession::ReceiveStepEnd(const v1::StepEnd& end,
                          non_finite = non_finite_, is_reported,
                          memory_bytes](const RunFigures& run_figures) {
     std::vector<v1::StreamRunResponse> answers;
-    environment.runs->Publish(stream, step, figures, run_figures, non_finite, memory_bytes);
+    if (!environment.runs->Publish(stream, step, figures, run_figures, non_finite, memory_bytes)) {
+      CountRefusal(environment.admission->memory_limit(0).first, environment.counters);
+    }
     ++environment.counters->steps;
     if (is_reported) {
       v1::StepReport* report = answers.emplace_back().mutable_step_report();
@@ -346,8 +370,8 @@ void RunSession::CountNonFinite(std::vector<v1::StreamRunResponse>* responses) {
   }
 }
 
-void RunSession::AnalyzeRepresentations(Figures* figures,
-                                        std::vector<v1::StreamRunResponse>* responses) {
+absl::Status RunSession::AnalyzeRepresentations(Figures* figures,
+                                                std::vector<v1::StreamRunResponse>* responses) {
   std::vector<LayerActivations> layers;
   for (size_t i = 0; i < step_->layers.size(); ++i) {
     LayerStep& state = step_->layers[i];
@@ -360,6 +384,13 @@ void RunSession::AnalyzeRepresentations(Figures* figures,
       layer.gradient =
           std::make_shared<const LayerActivations>(*std::move(state.gradient.received));
     }
+  }
+  const double seconds = representations_->CpuSeconds(layers);
+  if (seconds > static_cast<double>(environment_.limits.max_request_cpu_seconds)) {
+    return LimitExceeded(
+        Limit::max_request_cpu_seconds, environment_.limits,
+        absl::StrCat("step_end: the similarities of ", layers.size(), " layers would take about ",
+                     std::ceil(seconds), " s of CPU time"));
   }
   std::vector<TensorElements> weights(declaration_->parameters.size());
   for (size_t i = 0; i < weights.size(); ++i) {
@@ -376,9 +407,14 @@ void RunSession::AnalyzeRepresentations(Figures* figures,
   }
   std::vector<AnalysisNotice> notices;
   representations_->AddStep(layers, weights, figures, &notices);
-  for (AnalysisNotice& notice : notices) {
-    responses->push_back(Notice(std::move(notice), step_->number));
-  }
+  for (AnalysisNotice& notice : notices) Tell(std::move(notice), step_->number, responses);
+  return absl::OkStatus();
+}
+
+void RunSession::Tell(AnalysisNotice notice, std::optional<uint64_t> step,
+                      std::vector<v1::StreamRunResponse>* responses) {
+  if (notice.limit) CountRefusal(*notice.limit, environment_.counters);
+  responses->push_back(Notice(std::move(notice), step));
 }
 
 }  // namespace thermograd::service

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "service/access.h"
 #include "service/admission.h"
 #include "service/declaration.h"
 #include "service/decode.h"
@@ -34,6 +35,8 @@ struct Environment {
   RankGroups* ranks;
   ProbeBoard* probes;
   ServiceCounters* counters;
+  /// Tokens of the tenants; null: there are no tenants, and whoever can connect may call.
+  const AccessFile* tokens = nullptr;
 };
 
 /// One stream's conversation, without its transport: messages in, messages out. Used by one thread
@@ -43,9 +46,12 @@ class RunSession {
   /// Takes answers that come after Receive has returned.
   using Deliver = std::function<void(std::vector<v1::StreamRunResponse>)>;
 
+  /// `tenant`: whose run it is; empty where there are no tenants.
+  ///
   /// Both are called from any thread: `supersede` when a newer stream of the same run and rank
   /// arrives, `deliver` with the answers to a step that had to wait for other ranks.
-  RunSession(const Environment& environment, std::function<void()> supersede, Deliver deliver);
+  RunSession(const Environment& environment, std::function<void()> supersede, Deliver deliver,
+             std::string tenant = {});
   ~RunSession();
 
   /// Handles one message and appends the answers. An error ends the stream.
@@ -83,15 +89,18 @@ class RunSession {
   absl::Status ReceiveStepEnd(const v1::StepEnd& end,
                               std::vector<v1::StreamRunResponse>* responses);
 
-  void AnalyzeRepresentations(metrics::Figures* figures,
-                              std::vector<v1::StreamRunResponse>* responses);
+  absl::Status AnalyzeRepresentations(metrics::Figures* figures,
+                                      std::vector<v1::StreamRunResponse>* responses);
+  void Tell(AnalysisNotice notice, std::optional<uint64_t> step,
+            std::vector<v1::StreamRunResponse>* responses);
   void CountNonFinite(std::vector<v1::StreamRunResponse>* responses);
 
   const Environment environment_;
+  const std::string tenant_;
   std::function<void()> supersede_;
   const Deliver deliver_;
   std::optional<RunDeclaration> declaration_;
-  Reservation run_memory_;
+  Reservation run_memory_;  // of the declaration and the windows
   uint64_t stream_ = 0;
   std::shared_ptr<RankGroup> group_;
   uint64_t ticket_ = 0;

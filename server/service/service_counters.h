@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "metrics/figure.h"
+#include "service/limits.h"
 
 namespace thermograd::service {
 
@@ -14,10 +15,12 @@ namespace thermograd::service {
 enum class Rejection {
   kInvalidArgument,
   kResourceExhausted,
+  kDeadlineExceeded,
   kUnimplemented,
   kSuperseded,
   kDraining,
   kNotFound,
+  kUnauthenticated,
   kCount
 };
 
@@ -35,9 +38,21 @@ struct ServiceCounters {
   std::atomic<uint64_t> reports_dropped{0};
   std::atomic<uint64_t> analysis_nanoseconds{0};
   std::array<std::atomic<uint64_t>, static_cast<size_t>(Rejection::kCount)> rejected{};
+  /// What was refused or left out because of a limit, by Limit.
+  std::array<std::atomic<uint64_t>, kLimits> refusals{};
+  /// Times that changed files could not be taken up, so that those before stayed in use.
+  std::atomic<uint64_t> tls_reload_failures{0};
+  std::atomic<uint64_t> token_reload_failures{0};
+  std::atomic<uint64_t> http_credentials_reload_failures{0};
+  /// Until when the certificate in use is valid, in seconds since 1970; 0: there is none.
+  std::atomic<int64_t> tls_certificate_expiry{0};
   /// Figures withheld, by metrics::Undefined.
   std::array<std::atomic<uint64_t>, metrics::kUndefinedReasons> undefined{};
 };
+
+inline void CountRefusal(Limit limit, ServiceCounters* counters, uint64_t count = 1) {
+  counters->refusals[static_cast<size_t>(limit)] += count;
+}
 
 inline void CountUndefined(const metrics::Figures& figures, ServiceCounters* counters) {
   for (const metrics::Figure& figure : figures) {

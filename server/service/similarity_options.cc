@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "service/limit_status.h"
 
 namespace thermograd::service {
 namespace {
@@ -89,15 +90,13 @@ absl::StatusOr<metrics::SimilarityOptions> CheckSimilarityOptions(
   checked.chosen.erase(std::unique(checked.chosen.begin(), checked.chosen.end()),
                        checked.chosen.end());
   if (options.neighbours() > limits.max_samples) {
-    return absl::ResourceExhaustedError(absl::StrCat(field, ".neighbours: ", options.neighbours(),
-                                                     ", the limit max_samples is ",
-                                                     limits.max_samples));
+    return LimitExceeded(Limit::max_samples, limits,
+                         absl::StrCat(field, ".neighbours: ", options.neighbours()));
   }
   if (options.neighbours() > 0) checked.neighbours = options.neighbours();
   if (options.permutations() > limits.max_permutations) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(field, ".permutations: ", options.permutations(),
-                     ", the limit max_permutations is ", limits.max_permutations));
+    return LimitExceeded(Limit::max_permutations, limits,
+                         absl::StrCat(field, ".permutations: ", options.permutations()));
   }
   if (options.permutations() > 0 && options.permutations() < 19) {
     return absl::InvalidArgumentError(absl::StrCat(field, ".permutations: ", options.permutations(),

@@ -11,6 +11,7 @@
 
 #include "metrics/figure.h"
 #include "service/admission.h"
+#include "service/limits.h"
 #include "statistics/gradient.h"
 #include "statistics/symmetry.h"
 #include "statistics/tensor.h"
@@ -159,6 +160,8 @@ struct AnalysisNotice {
   Kind kind;
   /// One sentence.
   std::string text;
+  /// The limit because of which something is left out.
+  std::optional<Limit> limit = std::nullopt;
 };
 
 }  // namespace thermograd::service

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "service/chunk_order.h"
+#include "service/limit_status.h"
 #include "service/run_analysis.h"
 #include "service/step_reduction.h"
 #include "service/step_statistics.h"
@@ -69,14 +70,14 @@ StepIntake::StepIntake(const RunDeclaration& declaration, const Limits& limits,
 absl::Status StepIntake::TakeMemory(uint64_t bytes) {
   Reservation& memory = *rank_.memory;
   if (bytes > limits_.max_stream_bytes - memory.bytes()) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "chunk: the open step needs more than max_stream_bytes = ", limits_.max_stream_bytes,
-        " bytes"));
+    return LimitExceeded(
+        Limit::max_stream_bytes, limits_,
+        absl::StrCat("chunk: the open step needs ", bytes, " bytes after ", memory.bytes()));
   }
   if (memory.Take(bytes)) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat(
-      "chunk: all streams together need more than max_memory_bytes = ", admission_->max_bytes(),
-      " bytes"));
+  return LimitExceeded(
+      admission_->memory_limit(bytes),
+      absl::StrCat("chunk: the open step needs ", bytes, " bytes of the memory of all streams"));
 }
 
 absl::StatusOr<size_t> StepIntake::ParameterOf(const v1::TensorChunk& chunk) const {

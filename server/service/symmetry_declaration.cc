@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "service/limit_status.h"
 #include "service/symmetry_analysis.h"
 
 namespace thermograd::service {
@@ -161,9 +162,8 @@ class Checker {
 
   absl::Status CheckBlocks(size_t blocks) const {
     if (blocks <= limits_.max_symmetry_bytes / sizeof(uint32_t)) return absl::OkStatus();
-    return absl::ResourceExhaustedError(
-        absl::StrCat(field_, ": ", blocks, " rows, whose windows take more than ",
-                     "max_symmetry_bytes = ", limits_.max_symmetry_bytes));
+    return LimitExceeded(Limit::max_symmetry_bytes, limits_,
+                         absl::StrCat(field_, ": the windows of ", blocks, " rows"));
   }
 
   template <typename Neurons>
@@ -195,9 +195,8 @@ class Checker {
   absl::Status CheckPermutation(const v1::NeuronPermutation& neurons) {
     if (absl::Status status = CheckNeurons(neurons); !status.ok()) return status;
     if (declared_.instances <= limits_.max_permutation_neurons) return absl::OkStatus();
-    return absl::ResourceExhaustedError(absl::StrCat(
-        field_, ".incoming: ", declared_.instances,
-        " neurons, the limit max_permutation_neurons is ", limits_.max_permutation_neurons));
+    return LimitExceeded(Limit::max_permutation_neurons, limits_,
+                         absl::StrCat(field_, ".incoming: ", declared_.instances, " neurons"));
   }
 
   absl::Status CheckLayers(const v1::LayerRescaling& layers) {
@@ -233,9 +232,8 @@ class Checker {
 
   absl::Status CheckRotationRows() {
     if (declared_.dimension <= limits_.max_rotation_rows) return absl::OkStatus();
-    return absl::ResourceExhaustedError(
-        absl::StrCat(field_, ": ", declared_.dimension,
-                     " rows a head, the limit max_rotation_rows is ", limits_.max_rotation_rows));
+    return LimitExceeded(Limit::max_rotation_rows, limits_,
+                         absl::StrCat(field_, ": ", declared_.dimension, " rows a head"));
   }
 
   absl::Status CheckDoubleRotation(const v1::DoubleRotation& rotation) {

@@ -1,13 +1,18 @@
 #include "service/training_analysis_service.h"
 
+#include <chrono>
 #include <deque>
+#include <iterator>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "service/access.h"
 #include "service/comparison_session.h"
 #include "service/grpc_status.h"
+#include "service/limit_status.h"
 #include "service/messages.h"
 
 namespace thermograd::service {
@@ -35,27 +40,51 @@ grpc::ByteBuffer Serialize(const Message& message) {
   return bytes;
 }
 
+// A call that is over before it begins.
+template <typename Reactor>
+class Refused final : public Reactor {
+ public:
+  explicit Refused(const grpc::Status& status) { this->Finish(status); }
+  void OnDone() override { delete this; }
+};
+
+// What a client gets that comes, or whose step ends, while the service drains.
+absl::Status Draining() { return absl::UnavailableError("draining: this server is about to stop"); }
+
+using Clock = std::chrono::steady_clock;
+
+// Whether more than `seconds` have passed; 0: never.
+bool IsOver(uint64_t seconds, Clock::duration passed) {
+  return seconds > 0 && passed > std::chrono::seconds(seconds);
+}
+
+// How long an ended call may go on writing what its client does not read.
+constexpr std::chrono::seconds kFarewell(5);
+
 class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
-                               public Drainable {
+                               public OpenCall {
  public:
   StreamRunReactor(const Environment& environment, WorkerPool* workers,
-                   TrainingAnalysisService* service)
+                   TrainingAnalysisService* service, grpc::CallbackServerContext* context,
+                   std::string tenant)
       : environment_(environment),
         workers_(workers),
         service_(service),
+        context_(context),
+        queue_memory_(environment.admission),
         session_(
             std::in_place, environment, [this] { Supersede(); },
-            [this](std::vector<v1::StreamRunResponse> responses) {
-              Deliver(std::move(responses));
-            }) {
-    has_place_ = environment_.admission->TakeStream();
+            [this](std::vector<v1::StreamRunResponse> responses) { Deliver(responses); },
+            std::move(tenant)) {
+    const std::optional<LimitValue> refusal =
+        environment_.admission->Enter(Admission::Call::kStream);
+    has_place_ = !refusal;
     const bool entered = service_->Enter(this);
     const std::lock_guard lock(mutex_);
     if (!entered) {
-      EndLocked(absl::UnavailableError("draining: this server is about to stop"));
-    } else if (!has_place_) {
-      EndLocked(absl::ResourceExhaustedError(absl::StrCat("streams: the limit max_streams is ",
-                                                          environment_.admission->max_streams())));
+      EndLocked(Draining());
+    } else if (refusal) {
+      EndLocked(LimitExceeded(*refusal, "streams: no more are admitted"));
     } else if (!end_) {
       ++environment_.counters->streams;
       StartRead(&incoming_);
@@ -86,13 +115,13 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
   void OnWriteDone(bool ok) override {
     const std::lock_guard lock(mutex_);
     writing_ = false;
-    if (!ok) queue_.clear();
+    if (!ok) ClearQueueLocked();
     WriteLocked();
   }
 
   void OnCancel() override {
     const std::lock_guard lock(mutex_);
-    queue_.clear();
+    ClearQueueLocked();
     EndLocked(absl::CancelledError("cancelled by the client"));
   }
 
@@ -101,7 +130,7 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
     session_.reset();
     // Whoever called Finish may still hold the lock.
     { const std::lock_guard lock(mutex_); }
-    if (has_place_) environment_.admission->ReturnStream();
+    if (has_place_) environment_.admission->Leave(Admission::Call::kStream);
     delete this;
   }
 
@@ -109,39 +138,89 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
     const std::lock_guard lock(mutex_);
     if (draining_ || end_) return;
     draining_ = true;
-    queue_.push_back(DrainingNotice());
-    if (!handling_ && !step_open_) EndDrainedLocked();
+    EnqueueLocked(DrainingNotice());
+    if (!handling_ && !step_open_) EndLocked(Draining());
     WriteLocked();
   }
 
+  void Expire(Clock::time_point now) override {
+    const std::lock_guard lock(mutex_);
+    if (handling_ || finished_) return;
+    const Limits& limits = environment_.limits;
+    if (end_) {
+      if (now - since_ > kFarewell) CancelLocked();
+    } else if (is_awaited_ && IsOver(limits.step_seconds, now - since_)) {
+      EndLocked(LimitExceeded(Limit::step_seconds, limits,
+                              step_open_ ? "step_end: did not come" : "run_spec: did not come"));
+    } else if (!is_awaited_ && IsOver(limits.idle_seconds, now - since_)) {
+      EndLocked(LimitExceeded(Limit::idle_seconds, limits, "step_begin: did not come"));
+    }
+  }
+
  private:
+  struct Outgoing {
+    grpc::ByteBuffer bytes;
+    uint64_t memory = 0;  // taken for it
+    bool is_acknowledgement = false;
+  };
+
   void Handle(absl::Status status) {
     std::vector<v1::StreamRunResponse> responses;
     if (status.ok()) status = session_->Receive(request_, &responses);
     const std::lock_guard lock(mutex_);
     handling_ = false;
-    step_open_ = session_->step_open();
-    for (v1::StreamRunResponse& response : responses) EnqueueLocked(std::move(response));
+    const bool step_open = session_->step_open();
+    if (!step_open || !step_open_) since_ = Clock::now();
+    step_open_ = is_awaited_ = step_open;
+    for (const v1::StreamRunResponse& response : responses) EnqueueLocked(response);
     if (!status.ok()) {
       EndLocked(status);
     } else if (draining_ && !step_open_) {
-      EndDrainedLocked();
+      EndLocked(Draining());
     } else if (!end_) {
       StartRead(&incoming_);
     }
     WriteLocked();
   }
 
-  void EnqueueLocked(v1::StreamRunResponse response) {
-    if (response.has_acknowledgement() && !queue_.empty() && queue_.back().has_acknowledgement()) {
-      queue_.back() = std::move(response);
+  void EnqueueLocked(const v1::StreamRunResponse& response) {
+    Outgoing outgoing{.bytes = Serialize(response),
+                      .is_acknowledgement = response.has_acknowledgement()};
+    if (outgoing.is_acknowledgement && !queue_.empty() && queue_.back().is_acknowledgement) {
+      queue_.back() = std::move(outgoing);
       return;
     }
-    if (queue_.size() >= kMaxQueuedResponses) {
-      queue_.pop_front();
-      ++environment_.counters->reports_dropped;
+    // What is written next, and the few bytes of an acknowledgement, are not counted.
+    const uint64_t memory = writing_ && !outgoing.is_acknowledgement ? outgoing.bytes.Length() : 0;
+    while (!queue_.empty() &&
+           (queue_.size() >= kMaxQueuedResponses ||
+            memory > environment_.limits.max_queued_bytes - queue_memory_.bytes())) {
+      PopLocked();
+      CountDroppedLocked();
     }
-    queue_.push_back(std::move(response));
+    if (memory > environment_.limits.max_queued_bytes || !queue_memory_.Take(memory)) {
+      CountDroppedLocked();
+      return;
+    }
+    outgoing.memory = memory;
+    queue_.push_back(std::move(outgoing));
+  }
+
+  void CountDroppedLocked() {
+    ++environment_.counters->reports_dropped;
+    CountRefusal(Limit::max_queued_bytes, environment_.counters);
+  }
+
+  grpc::ByteBuffer PopLocked() {
+    queue_memory_.Return(queue_.front().memory);
+    grpc::ByteBuffer bytes = std::move(queue_.front().bytes);
+    queue_.pop_front();
+    return bytes;
+  }
+
+  void ClearQueueLocked() {
+    queue_.clear();
+    queue_memory_.Clear();
   }
 
   void Supersede() {
@@ -150,28 +229,37 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
     WriteLocked();
   }
 
-  void Deliver(std::vector<v1::StreamRunResponse> responses) {
+  void Deliver(const std::vector<v1::StreamRunResponse>& responses) {
     const std::lock_guard lock(mutex_);
-    for (v1::StreamRunResponse& response : responses) EnqueueLocked(std::move(response));
+    for (const v1::StreamRunResponse& response : responses) EnqueueLocked(response);
     WriteLocked();
-  }
-
-  void EndDrainedLocked() {
-    EndLocked(absl::UnavailableError("draining: this server is about to stop"));
   }
 
   // Ends the call once what is queued was written.
   void EndLocked(const absl::Status& status) {
     if (end_) return;
     end_ = status;
+    since_ = Clock::now();
     WriteLocked();
+  }
+
+  // Ends the call though its client does not read. Not under the lock, because reactions may run
+  // within; a call that is being handled is not finished, so `this` lives.
+  void CancelLocked() {
+    handling_ = true;
+    workers_->Submit(WorkerPool::Length::kShort, [this] {
+      context_->TryCancel();
+      const std::lock_guard lock(mutex_);
+      handling_ = false;
+      since_ = Clock::now();
+      WriteLocked();
+    });
   }
 
   void WriteLocked() {
     if (writing_ || finished_) return;
     if (!queue_.empty()) {
-      outgoing_ = Serialize(queue_.front());
-      queue_.pop_front();
+      outgoing_ = PopLocked();
       writing_ = true;
       StartWrite(&outgoing_);
     } else if (end_ && !handling_) {
@@ -183,6 +271,7 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
   const Environment environment_;
   WorkerPool* const workers_;
   TrainingAnalysisService* const service_;
+  grpc::CallbackServerContext* const context_;
   bool has_place_ = false;
 
   // Of the read reaction, or the worker that stands in for it.
@@ -190,35 +279,62 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
   v1::StreamRunRequest request_;
 
   std::mutex mutex_;
-  std::deque<v1::StreamRunResponse> queue_;
+  std::deque<Outgoing> queue_;
+  Reservation queue_memory_;
   grpc::ByteBuffer outgoing_;
   bool writing_ = false;
   bool handling_ = false;
   bool step_open_ = false;
   bool draining_ = false;
   bool finished_ = false;
+  // The client owes a message that belongs to what it has begun: a run's declaration or a step.
+  bool is_awaited_ = true;
+  // When that, the pause between steps, or the end of the call began.
+  Clock::time_point since_ = Clock::now();
   std::optional<absl::Status> end_;
 
   std::optional<RunSession> session_;
 };
 
-class ComparisonReactor final : public grpc::ServerReadReactor<grpc::ByteBuffer> {
+class ComparisonReactor final : public grpc::ServerReadReactor<grpc::ByteBuffer>, public OpenCall {
  public:
-  ComparisonReactor(const Environment& environment, WorkerPool* workers, grpc::ByteBuffer* response)
+  ComparisonReactor(const Environment& environment, WorkerPool* workers,
+                    TrainingAnalysisService* service, grpc::ByteBuffer* response)
       : environment_(environment),
         workers_(workers),
+        service_(service),
         response_(response),
         session_(environment.limits, environment.admission) {
     ++environment_.counters->comparisons;
-    StartRead(&incoming_);
+    const std::optional<LimitValue> refusal =
+        environment_.admission->Enter(Admission::Call::kComparison);
+    has_place_ = !refusal;
+    const bool entered = service_->Enter(this);
+    const std::lock_guard lock(mutex_);
+    if (!entered) {
+      EndLocked(Draining());
+    } else if (refusal) {
+      EndLocked(LimitExceeded(*refusal, "comparisons: no more are admitted"));
+    } else {
+      StartRead(&incoming_);
+    }
   }
 
   void OnReadDone(bool ok) override {
+    {
+      const std::lock_guard lock(mutex_);
+      if (end_) return;
+      // From here to GoOn the call is not finished, so `this` lives.
+      handling_ = true;
+      awaited_ += Clock::now() - since_;
+    }
     if (!ok) {
       workers_->Submit(WorkerPool::Length::kLong, [this] {
         const absl::StatusOr<v1::CompareRepresentationsResponse> result = session_.Finish();
         if (result.ok()) *response_ = Serialize(*result);
-        Finish(ToGrpc(result.status(), environment_.counters));
+        const std::lock_guard lock(mutex_);
+        handling_ = false;
+        EndLocked(result.status());
       });
       return;
     }
@@ -233,72 +349,132 @@ class ComparisonReactor final : public grpc::ServerReadReactor<grpc::ByteBuffer>
     GoOn(status);
   }
 
-  void OnDone() override { delete this; }
+  void OnDone() override {
+    service_->Leave(this);
+    // Whoever called Finish may still hold the lock.
+    { const std::lock_guard lock(mutex_); }
+    if (has_place_) environment_.admission->Leave(Admission::Call::kComparison);
+    delete this;
+  }
+
+  // A comparison is over soon.
+  void Drain() override {}
+
+  void Expire(Clock::time_point now) override {
+    const std::lock_guard lock(mutex_);
+    if (handling_ || end_) return;
+    if (IsOver(environment_.limits.step_seconds, awaited_ + (now - since_))) {
+      EndLocked(
+          LimitExceeded(Limit::step_seconds, environment_.limits, "chunk.data: did not all come"));
+    }
+  }
 
  private:
   void GoOn(const absl::Status& status) {
-    if (status.ok()) {
-      StartRead(&incoming_);
-    } else {
-      Finish(ToGrpc(status, environment_.counters));
-    }
+    const std::lock_guard lock(mutex_);
+    handling_ = false;
+    if (!status.ok()) return EndLocked(status);
+    since_ = Clock::now();
+    StartRead(&incoming_);
+  }
+
+  void EndLocked(const absl::Status& status) {
+    end_ = true;
+    Finish(ToGrpc(status, environment_.counters));
   }
 
   const Environment environment_;
   WorkerPool* const workers_;
+  TrainingAnalysisService* const service_;
   grpc::ByteBuffer* const response_;
+  bool has_place_ = false;
   ComparisonSession session_;
   grpc::ByteBuffer incoming_;
   v1::CompareRepresentationsRequest request_;
+
+  std::mutex mutex_;
+  bool handling_ = false;
+  bool end_ = false;
+  // How long the client has been awaited in all, and since when it is now.
+  Clock::duration awaited_{};
+  Clock::time_point since_ = Clock::now();
 };
 
 }  // namespace
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* TrainingAnalysisService::StreamRun(
-    grpc::CallbackServerContext* /*context*/) {
-  return new StreamRunReactor(environment_, workers_, this);
+    grpc::CallbackServerContext* context) {
+  absl::StatusOr<std::string> tenant = Authenticate(*context);
+  if (!tenant.ok()) {
+    return new Refused<grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>>(
+        ToGrpc(tenant.status(), environment_.counters));
+  }
+  return new StreamRunReactor(environment_, workers_, this, context, *std::move(tenant));
 }
 
 grpc::ServerReadReactor<grpc::ByteBuffer>* TrainingAnalysisService::CompareRepresentations(
-    grpc::CallbackServerContext* /*context*/, grpc::ByteBuffer* response) {
-  return new ComparisonReactor(environment_, workers_, response);
+    grpc::CallbackServerContext* context, grpc::ByteBuffer* response) {
+  if (const auto tenant = Authenticate(*context); !tenant.ok()) {
+    return new Refused<grpc::ServerReadReactor<grpc::ByteBuffer>>(
+        ToGrpc(tenant.status(), environment_.counters));
+  }
+  return new ComparisonReactor(environment_, workers_, this, response);
 }
 
 grpc::ServerUnaryReactor* TrainingAnalysisService::DescribeMetrics(
     grpc::CallbackServerContext* context, const v1::DescribeMetricsRequest* /*request*/,
     v1::DescribeMetricsResponse* response) {
-  *response = DescribeCatalogue();
+  const absl::Status status = Authenticate(*context).status();
+  if (status.ok()) *response = DescribeCatalogue();
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(grpc::Status::OK);
+  reactor->Finish(ToGrpc(status, environment_.counters));
   return reactor;
 }
 
 grpc::ServerUnaryReactor* TrainingAnalysisService::SetCadence(grpc::CallbackServerContext* context,
                                                               const v1::SetCadenceRequest* request,
                                                               v1::SetCadenceResponse* response) {
-  absl::StatusOr<Cadence> cadence = CheckCadence(request->cadence(), environment_.limits);
-  absl::Status status = cadence.status();
-  if (status.ok()) {
-    response->set_streams(environment_.runs->Ask(request->run(), *cadence));
+  const absl::Status status = [&]() -> absl::Status {
+    const absl::StatusOr<std::string> tenant = Authenticate(*context);
+    if (!tenant.ok()) return tenant.status();
+    const absl::StatusOr<Cadence> cadence = CheckCadence(request->cadence(), environment_.limits);
+    if (!cadence.ok()) return cadence.status();
+    response->set_streams(environment_.runs->Ask({request->run(), *tenant}, *cadence));
     if (response->streams() == 0) {
-      status = absl::NotFoundError("run: no stream of this run is open on this server");
+      return absl::NotFoundError("run: no stream of this run is open on this server");
     }
-  }
+    return absl::OkStatus();
+  }();
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(ToGrpc(status, environment_.counters));
   return reactor;
 }
 
-bool TrainingAnalysisService::Enter(Drainable* stream) {
+absl::StatusOr<std::string> TrainingAnalysisService::Authenticate(
+    const grpc::CallbackServerContext& context) const {
+  if (environment_.tokens == nullptr) return std::string();
+  const auto [begin, end] = context.client_metadata().equal_range("authorization");
+  // Of several, none is better than the others.
+  if (begin == end || std::next(begin) != end) return TenantOf(*environment_.tokens, "");
+  return TenantOf(*environment_.tokens, {begin->second.data(), begin->second.size()});
+}
+
+bool TrainingAnalysisService::Enter(OpenCall* call) {
   const std::lock_guard lock(mutex_);
   if (draining_) return false;
-  streams_.insert(stream);
+  calls_.insert(call);
   return true;
 }
 
-void TrainingAnalysisService::Leave(Drainable* stream) {
+void TrainingAnalysisService::Leave(OpenCall* call) {
   const std::lock_guard lock(mutex_);
-  streams_.erase(stream);
+  calls_.erase(call);
+}
+
+void TrainingAnalysisService::ExpireCalls() {
+  const auto now = Clock::now();
+  const std::lock_guard lock(mutex_);
+  for (OpenCall* call : calls_) call->Expire(now);
 }
 
 void TrainingAnalysisService::ExpireSteps(std::chrono::steady_clock::duration age) {
@@ -308,7 +484,7 @@ void TrainingAnalysisService::ExpireSteps(std::chrono::steady_clock::duration ag
 void TrainingAnalysisService::Drain() {
   const std::lock_guard lock(mutex_);
   draining_ = true;
-  for (Drainable* stream : streams_) stream->Drain();
+  for (OpenCall* call : calls_) call->Drain();
 }
 
 }  // namespace thermograd::service

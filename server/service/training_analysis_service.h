@@ -4,8 +4,10 @@
 #include <chrono>
 #include <functional>
 #include <mutex>
+#include <string>
 #include <unordered_set>
 
+#include "absl/status/statusor.h"
 #include "grpcpp/grpcpp.h"
 #include "service/run_session.h"
 #include "service/worker_pool.h"
@@ -13,13 +15,15 @@
 
 namespace thermograd::service {
 
-/// Streams that may be told to end. A stream leaves before it is destroyed, and both happen under
-/// one lock, so a caller never meets a dying stream.
-class Drainable {
+/// Calls that may be told to end. A call leaves before it is destroyed, and both happen under one
+/// lock, so a caller never meets a dying call.
+class OpenCall {
  public:
-  virtual ~Drainable() = default;
-  /// Finish the open step, then end the stream.
+  virtual ~OpenCall() = default;
+  /// Finish the open step, then end the call.
   virtual void Drain() = 0;
+  /// End the call if its peer has been awaited for too long at `now`.
+  virtual void Expire(std::chrono::steady_clock::time_point now) = 0;
 };
 
 // The bulk methods take raw bytes: with the typed stream a message that cannot be parsed looks like
@@ -51,19 +55,25 @@ class TrainingAnalysisService final : public RawService {
   /// then.
   void ExpireSteps(std::chrono::steady_clock::duration age);
 
+  /// Ends calls whose peers are silent or too slow. To be called now and then.
+  void ExpireCalls();
+
   /// Refuses new calls and lets every open stream finish its open step.
   void Drain();
 
-  /// For the reactors: enters a stream unless the service drains; and lets it go.
-  bool Enter(Drainable* stream);
-  void Leave(Drainable* stream);
+  /// For the reactors: enters a call unless the service drains; and lets it go.
+  bool Enter(OpenCall* call);
+  void Leave(OpenCall* call);
 
  private:
+  /// Who calls: empty where there are no tenants; UNAUTHENTICATED.
+  absl::StatusOr<std::string> Authenticate(const grpc::CallbackServerContext& context) const;
+
   const Environment environment_;
   WorkerPool* const workers_;
   std::mutex mutex_;
   bool draining_ = false;
-  std::unordered_set<Drainable*> streams_;
+  std::unordered_set<OpenCall*> calls_;
 };
 
 }  // namespace thermograd::service

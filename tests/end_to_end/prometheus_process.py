@@ -16,11 +16,13 @@ SCRAPE_INTERVAL = "250ms"
 class Prometheus:
     """The process, with its data in a folder that goes with it."""
 
-    def __init__(self, *targets, rule_files=()):
+    def __init__(self, *targets, rule_files=(), user=None):
+        """`user`: name and password that the scrape shows."""
         self._folder = tempfile.TemporaryDirectory(prefix="thermograd-prometheus-")
         folder = pathlib.Path(self._folder.name)
         self._address = free_address()
         self.url = f"http://{self._address}"
+        basic_auth = dict(zip(("username", "password"), user)) if user else None
         (folder / "prometheus.yml").write_text(
             f"global: {{evaluation_interval: {SCRAPE_INTERVAL}}}\n"
             f"rule_files: {json.dumps([str(path) for path in rule_files])}\n"
@@ -28,6 +30,7 @@ class Prometheus:
             "  - job_name: thermograd\n"
             f"    scrape_interval: {SCRAPE_INTERVAL}\n"
             f"    scrape_timeout: {SCRAPE_INTERVAL}\n"
+            f"    basic_auth: {json.dumps(basic_auth)}\n"
             f"    static_configs: [{{targets: {json.dumps(targets)}}}]\n",
             encoding="utf-8",
         )

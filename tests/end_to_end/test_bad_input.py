@@ -66,7 +66,7 @@ BAD_INPUT = {
         INVALID_ARGUMENT,
         "run_spec.run",
     ),
-    "run name too long": ([declare(run="n" * 100_000)], INVALID_ARGUMENT, "run_spec.run"),
+    "run name too long": ([declare(run="n" * 100_000)], RESOURCE_EXHAUSTED, "run_spec.run"),
     "run name not UTF-8": (
         [declare(run="@@").SerializeToString().replace(b"@@", b"\xc3\x28")],
         INVALID_ARGUMENT,
@@ -89,7 +89,7 @@ BAD_INPUT = {
     ),
     "parameter whose size overflows": (
         [declare(parameters=[run.Parameter(id=9, name="huge", shape=[2**63, 4])])],
-        INVALID_ARGUMENT,
+        RESOURCE_EXHAUSTED,
         "shape",
     ),
     "layer of an undeclared probe set": (

@@ -5,6 +5,7 @@ import re
 import subprocess
 
 import pytest
+from google.protobuf import json_format
 
 import small_run
 from prometheus_process import Prometheus
@@ -144,17 +145,62 @@ FIELDS = {
 
 
 @pytest.mark.parametrize("field", FIELDS)
-@pytest.mark.parametrize("letter", [b"\n", b"\0", b"\x7f", b"\xff"])
+@pytest.mark.parametrize(
+    "letter",
+    [
+        b"\n", b"\0", b"\x7f", b"\xff", b"\x1b", "\x85".encode(), "\u2028".encode(),
+        "\u202e".encode(), "\u2066".encode(), b"\xed\xa0\x80", b"\xc0\xaf",
+    ],
+)  # fmt: skip
 def test_names_that_would_break_a_scrape_are_refused(served, prometheus, field, letter):
     spec = small_run.declaration("refused")
     FIELDS[field](spec)
     message = service.StreamRunRequest(run_spec=spec).SerializeToString()
     with Stream(served) as stream:
-        stream.send(message.replace(PLACEHOLDER.encode(), b"place" + letter + b"older"))
+        # As long as it was, for the lengths of the messages around it are written already.
+        broken = letter + PLACEHOLDER[len(letter) :].encode()
+        stream.send(message.replace(PLACEHOLDER.encode(), broken))
         error = stream.close()
     assert error.code().name == "INVALID_ARGUMENT"
     # What is no UTF-8 is refused before any field is known.
-    assert ("UTF-8" if letter == b"\xff" else field) in error.details()
+    assert ("UTF-8" if is_no_text(letter) else field) in error.details()
+    assert list(prometheus.query("up").values()) == [1]
+
+
+def is_no_text(letter):
+    try:
+        letter.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_names_too_long_or_too_many_are_refused(served, prometheus, field):
+    spec = small_run.declaration("refused")
+    FIELDS[field](spec)
+    message = json_format.MessageToJson(spec)
+    with Stream(served) as stream:
+        long = json_format.Parse(message.replace(PLACEHOLDER, "n" * 2**20), type(spec)())
+        stream.send(service.StreamRunRequest(run_spec=long))
+        error = stream.close()
+    assert error.code().name in ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED")
+    # The name itself is not sent back.
+    assert field in error.details() and len(error.details()) < 200
+    if field == "run":
+        return
+    entries = getattr(spec, field)
+    for number in range(50_000):
+        entry = entries.add()
+        entry.CopyFrom(entries[0])
+        entry.name = str(number)
+        if field in ("parameters", "layers"):
+            entry.id = 100 + number
+    with Stream(served) as stream:
+        stream.send(service.StreamRunRequest(run_spec=spec))
+        error = stream.close()
+    assert error.code().name == "RESOURCE_EXHAUSTED" and field in error.details()
+    assert len(served.get("/metrics")) < 2**20
     assert list(prometheus.query("up").values()) == [1]
 
 

@@ -93,8 +93,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   limits.max_chunk_bytes = 4096;
   limits.max_stream_bytes = 1 << 20;
   Admission admission(1, 1 << 20);
-  RunRegistry runs{std::chrono::minutes(1)};
-  ProbeBoard probes(1 << 20, std::chrono::minutes(1));
+  RunRegistry runs{std::chrono::minutes(1), 16, &admission};
+  ProbeBoard probes(1 << 20, std::chrono::minutes(1), &admission);
   ServiceCounters counters;
   RankGroups ranks(&counters);
   {

@@ -15,6 +15,7 @@
 namespace thermograd::service {
 namespace {
 
+using Call = Admission::Call;
 using std::chrono::minutes;
 
 void InParallel(int threads, const std::function<void(int)>& work) {
@@ -75,22 +76,71 @@ TEST(Admission, NeverExceedsItsBudgets) {
       if (memory.Take(60)) {
         EXPECT_LE(admission.bytes(), 100u);
       }
-      if (admission.TakeStream()) {
-        EXPECT_LE(admission.streams(), 3u);
-        admission.ReturnStream();
+      if (!admission.Enter(Call::kStream)) {
+        EXPECT_LE(admission.open(Call::kStream), 3u);
+        admission.Leave(Call::kStream);
       }
     }
   });
   EXPECT_EQ(admission.bytes(), 0u);
-  EXPECT_EQ(admission.streams(), 0u);
+  EXPECT_EQ(admission.open(Call::kStream), 0u);
   EXPECT_FALSE(admission.TakeBytes(101));
   EXPECT_TRUE(admission.TakeBytes(100));
   EXPECT_FALSE(admission.TakeBytes(UINT64_MAX));
 }
 
+TEST(Admission, AboveTheSoftLimitOnlyWhatIsOpenGoesOn) {
+  Limits limits;
+  limits.max_memory_bytes = 100;
+  Admission admission(limits, 0.8);
+  ASSERT_TRUE(admission.TakeBytes(80));
+  EXPECT_FALSE(admission.above_soft_limit());
+  EXPECT_FALSE(admission.Enter(Call::kStream));
+  EXPECT_FALSE(admission.Enter(Call::kComparison));
+  EXPECT_FALSE(admission.TakeSpareBytes(1));
+  ASSERT_TRUE(admission.TakeBytes(1));
+  EXPECT_TRUE(admission.above_soft_limit());
+  for (const Call call : {Call::kStream, Call::kComparison}) {
+    EXPECT_EQ(admission.Enter(call), (LimitValue{Limit::max_memory_bytes, 100}));
+  }
+  EXPECT_TRUE(admission.TakeBytes(19));
+  EXPECT_FALSE(admission.TakeBytes(1));
+  admission.ReturnBytes(20);
+  EXPECT_FALSE(admission.Enter(Call::kStream));
+  EXPECT_EQ(admission.open(Call::kStream), 2u);
+}
+
+TEST(Admission, ResidentMemoryIsALimitOfItsOwn) {
+  constexpr uint64_t kMebibyte = 1 << 20;
+  constexpr LimitValue kLimit{Limit::max_resident_bytes, 10 * kMebibyte};
+  Limits limits;
+  limits.max_resident_bytes = 10 * kMebibyte;
+  Admission admission(limits, 0.8);
+  ASSERT_FALSE(admission.Enter(Call::kStream));
+  admission.LendVector(5);
+  EXPECT_FALSE(admission.SetResidentBytes(8 * kMebibyte));
+  EXPECT_EQ(admission.idle_bytes(), 40u);
+  EXPECT_TRUE(admission.SetResidentBytes(8 * kMebibyte + 1));
+  EXPECT_EQ(admission.idle_bytes(), 0u);
+  admission.LendVector(5);
+  EXPECT_EQ(admission.idle_bytes(), 0u);
+  EXPECT_TRUE(admission.above_soft_limit());
+  EXPECT_EQ(admission.Enter(Call::kStream), kLimit);
+  EXPECT_FALSE(admission.TakeSpareBytes(1));
+  EXPECT_TRUE(admission.TakeBytes(kMebibyte));
+  // What has been taken since is added to what was seen.
+  EXPECT_EQ(admission.memory_limit(kMebibyte), kLimit);
+  EXPECT_FALSE(admission.TakeBytes(kMebibyte));
+  EXPECT_TRUE(admission.TakeBytes(1000));
+  EXPECT_FALSE(admission.SetResidentBytes(8 * kMebibyte));
+  EXPECT_FALSE(admission.Enter(Call::kStream));
+  EXPECT_TRUE(admission.TakeBytes(kMebibyte));
+  EXPECT_EQ(admission.memory_limit(kMebibyte).first, Limit::max_memory_bytes);
+}
+
 TEST(Admission, LendsTheSameMemoryAgain) {
   Admission admission(3, 100);
-  ASSERT_TRUE(admission.TakeStream());
+  ASSERT_FALSE(admission.Enter(Call::kStream));
   const double* first = admission.LendVector(5).get();
   EXPECT_EQ(admission.idle_bytes(), 40u);
   EXPECT_EQ(admission.bytes(), 0u);
@@ -101,7 +151,7 @@ TEST(Admission, LendsTheSameMemoryAgain) {
 
 TEST(Admission, IdleMemoryMakesWayAndGoesWithTheStreams) {
   Admission admission(3, 100);
-  ASSERT_TRUE(admission.TakeStream());
+  ASSERT_FALSE(admission.Enter(Call::kStream));
   admission.LendVector(5);
   admission.LendVector(6);
   EXPECT_EQ(admission.idle_bytes(), 88u);
@@ -114,17 +164,18 @@ TEST(Admission, IdleMemoryMakesWayAndGoesWithTheStreams) {
   admission.ReturnBytes(100);
   admission.LendVector(5);
   statistics::VectorMemory late = admission.LendVector(6);
-  admission.ReturnStream();
+  admission.Leave(Call::kStream);
   EXPECT_EQ(admission.idle_bytes(), 0u);
   late.reset();
   EXPECT_EQ(admission.idle_bytes(), 0u);
 }
 
 TEST(RunRegistry, ANewerStreamTakesOverTheRun) {
-  RunRegistry registry{minutes(15)};
+  Admission admission(3, 1 << 20);
+  RunRegistry registry{minutes(15), 4, &admission};
   int told = 0;
-  const uint64_t first = registry.Open("a", 0, 1, [&] { ++told; });
-  const uint64_t second = registry.Open("a", 0, 1, [] {});
+  const uint64_t first = registry.Open({"a"}, 0, 1, [&] { ++told; });
+  const uint64_t second = registry.Open({"a"}, 0, 1, [] {});
   EXPECT_EQ(told, 1);
   registry.Publish(first, 5, std::make_shared<const metrics::Figures>(), nullptr, {}, 0);
   registry.Close(first);
@@ -136,19 +187,83 @@ TEST(RunRegistry, ANewerStreamTakesOverTheRun) {
 }
 
 TEST(RunRegistry, EndedRunsLeaveAfterTheGracePeriod) {
-  RunRegistry registry{minutes(15)};
-  registry.Close(registry.Open("a", 0, 1, [] {}));
+  Admission admission(3, 1 << 20);
+  RunRegistry registry{minutes(15), 4, &admission};
+  registry.Close(registry.Open({"a"}, 0, 1, [] {}));
   const auto now = RunRegistry::Clock::now();
   EXPECT_EQ(registry.List(now + minutes(14)).size(), 1u);
   EXPECT_EQ(registry.List(now + minutes(16)).size(), 0u);
 }
 
+TEST(RunRegistry, TenantsDoNotMeet) {
+  Admission admission(3, 1 << 20);
+  RunRegistry registry{minutes(15), 4, &admission};
+  int told = 0;
+  int asked = 0;
+  const RunId mine{"run", "a"};
+  registry.Open(
+      mine, 0, 1, [&] { ++told; }, [&](const Cadence&) { ++asked; });
+  registry.Open(
+      {"run", "b"}, 0, 1, [] {}, [](const Cadence&) {});
+  EXPECT_EQ(told, 0);
+  EXPECT_EQ(registry.Ask(mine, {}), 1u);
+  EXPECT_EQ(registry.Ask({"run", "c"}, {}), 0u);
+  EXPECT_EQ(registry.Ask({"run"}, {}), 0u);
+  EXPECT_EQ(asked, 1);
+  EXPECT_EQ(registry.List().size(), 2u);
+}
+
+TEST(RunRegistry, EndedRunsMakeWayForNewerOnes) {
+  Admission admission(3, 1 << 20);
+  RunRegistry registry{minutes(15), 3, &admission};
+  const uint64_t live = registry.Open({"a"}, 0, 1, [] {});
+  registry.Close(registry.Open({"b"}, 0, 1, [] {}));
+  registry.Close(registry.Open({"c"}, 0, 1, [] {}));
+  EXPECT_NE(registry.Open({"d"}, 0, 1, [] {}), 0u);
+  EXPECT_EQ(registry.dropped(), 1u);
+  std::vector<std::string> names;
+  for (const RunSnapshot& run : registry.List()) names.push_back(run.run.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"a", "c", "d"}));
+  EXPECT_NE(registry.Open({"e"}, 0, 1, [] {}), 0u);
+  EXPECT_EQ(registry.Open({"f"}, 0, 1, [] {}), 0u);  // all are live
+  EXPECT_NE(registry.Open({"d"}, 0, 1, [] {}), 0u);  // in its own place
+  registry.Close(live);
+  EXPECT_NE(registry.Open({"f"}, 0, 1, [] {}), 0u);
+  EXPECT_EQ(registry.dropped(), 3u);
+  EXPECT_EQ(registry.runs(), 3u);
+}
+
+TEST(RunRegistry, FiguresTakeMemoryWhileTheyAreShown) {
+  Admission admission(3, 300);
+  RunRegistry registry{minutes(15), 4, &admission};
+  const auto figures = [](size_t count) {
+    return std::make_shared<const metrics::Figures>(count, metrics::Figure{"name", {}, 1.0});
+  };
+  const uint64_t stream = registry.Open({"a"}, 0, 1, [] {});
+  EXPECT_TRUE(registry.Publish(stream, 1, figures(1), figures(1), {}, 0));
+  const uint64_t bytes = admission.bytes();
+  EXPECT_GE(bytes, 2 * sizeof(metrics::Figure));
+  EXPECT_TRUE(registry.Publish(stream, 2, figures(1), figures(1), {}, 0));
+  EXPECT_EQ(admission.bytes(), bytes);
+  EXPECT_FALSE(registry.Publish(stream, 3, figures(100), figures(1), {}, 0));
+  EXPECT_EQ(admission.bytes(), 0u);
+  EXPECT_EQ(registry.List()[0].figures, nullptr);
+  EXPECT_EQ(registry.List()[0].last_step, 3u);
+  EXPECT_TRUE(registry.Publish(stream, 4, figures(1), figures(1), {}, 0));
+  EXPECT_NE(registry.List()[0].figures, nullptr);
+  registry.Close(stream);
+  EXPECT_EQ(admission.bytes(), bytes);
+  registry.List(RunRegistry::Clock::now() + minutes(16));
+  EXPECT_EQ(admission.bytes(), 0u);
+}
+
 TEST(RunRegistry, ServesManyThreads) {
-  RunRegistry registry{minutes(15)};
+  Admission admission(3, 1 << 20);
+  RunRegistry registry{minutes(15), 4, &admission};
   InParallel(4, [&](int i) {
     const std::string run(1, static_cast<char>('a' + i % 2));
     for (uint64_t step = 0; step < 300; ++step) {
-      const uint64_t stream = registry.Open(run, 0, 1, [] {});
+      const uint64_t stream = registry.Open({run}, 0, 1, [] {});
       registry.Publish(stream, step, std::make_shared<const metrics::Figures>(), nullptr,
                        {{"w", {1, 0}}}, 0);
       registry.List();
@@ -159,37 +274,77 @@ TEST(RunRegistry, ServesManyThreads) {
 }
 
 TEST(ProbeBoard, ShowsOtherRunsOnly) {
-  ProbeBoard board(1 << 20, minutes(10));
+  Admission admission(3, 1 << 20);
+  ProbeBoard board(1 << 20, minutes(10), &admission);
   board.Put(Entry("a", "h1"));
   board.Put(Entry("b", "h1"));
   board.Put(Entry("b", "h1"));
-  const auto others = board.Others("probe", "a");
+  const auto others = board.Others("probe", {"a"});
   ASSERT_EQ(others.size(), 1u);
-  EXPECT_EQ(others[0].run, "b");
-  EXPECT_TRUE(board.Others("another", "a").empty());
+  EXPECT_EQ(others[0].run, RunId{"b"});
+  EXPECT_TRUE(board.Others("another", {"a"}).empty());
+}
+
+TEST(ProbeBoard, ShowsNothingOfOtherTenants) {
+  Admission admission(3, 1 << 20);
+  ProbeBoard board(1 << 20, minutes(10), &admission);
+  ProbeEntry entry = Entry("a", "h1");
+  entry.run.tenant = "tenant";
+  board.Put(entry);
+  board.Put(Entry("a", "h1"));
+  EXPECT_EQ(board.Others("probe", {"b", "tenant"}).size(), 1u);
+  EXPECT_EQ(board.Others("probe", {"b"}).size(), 1u);
+  EXPECT_TRUE(board.Others("probe", {"b", "another"}).empty());
+  EXPECT_TRUE(board.Others("probe", {"a", "tenant"}).empty());
 }
 
 TEST(ProbeBoard, ForgetsByAgeAndByBytes) {
   const auto now = ProbeBoard::Clock::now();
-  ProbeBoard board(2 * 4 * sizeof(double), minutes(10));
+  Admission admission(3, 1 << 20);
+  ProbeBoard board(2 * 4 * sizeof(double), minutes(10), &admission);
   board.Put(Entry("a", "h1"), now);
   board.Put(Entry("a", "h2"), now + minutes(1));
   EXPECT_EQ(board.evicted(), 0u);
   board.Put(Entry("a", "h3"), now + minutes(2));
   EXPECT_EQ(board.evicted(), 1u);
   EXPECT_EQ(board.bytes(), 2 * 4 * sizeof(double));
-  EXPECT_EQ(board.Others("probe", "b", now + minutes(11)).size(), 2u);
-  EXPECT_EQ(board.Others("probe", "b", now + minutes(12)).size(), 1u);
+  EXPECT_EQ(board.Others("probe", {"b"}, now + minutes(11)).size(), 2u);
+  EXPECT_EQ(board.Others("probe", {"b"}, now + minutes(12)).size(), 1u);
   board.Put(Entry("a", "huge", 100), now + minutes(12));
   EXPECT_EQ(board.bytes(), 0u);
 }
 
+TEST(ProbeBoard, GivesWayAboveTheSoftLimit) {
+  constexpr uint64_t kEntry = 4 * sizeof(double);
+  Limits limits;
+  limits.max_memory_bytes = 10 * kEntry;
+  Admission admission(limits, 0.5);
+  ProbeBoard board(1 << 20, minutes(10), &admission);
+  for (const char* layer : {"h1", "h2", "h3"}) board.Put(Entry("a", layer));
+  EXPECT_EQ(admission.bytes(), 3 * kEntry);
+  ASSERT_TRUE(admission.TakeBytes(2 * kEntry));
+  board.Shed();
+  EXPECT_EQ(board.evicted(), 0u);
+  board.Put(Entry("a", "h4"));
+  EXPECT_EQ(board.evicted(), 1u);
+  EXPECT_EQ(board.bytes(), 3 * kEntry);
+  ASSERT_TRUE(admission.TakeBytes(kEntry));
+  board.Shed();
+  EXPECT_EQ(board.evicted(), 2u);
+  EXPECT_EQ(admission.bytes(), 5 * kEntry);
+  ASSERT_TRUE(admission.TakeBytes(3 * kEntry));
+  board.Put(Entry("a", "h5"));
+  EXPECT_EQ(board.bytes(), 0u);
+  EXPECT_EQ(board.evicted(), 5u);
+}
+
 TEST(ProbeBoard, ServesManyThreads) {
-  ProbeBoard board(100 * sizeof(double), minutes(10));
+  Admission admission(3, 1 << 20);
+  ProbeBoard board(100 * sizeof(double), minutes(10), &admission);
   InParallel(4, [&](int i) {
     for (int n = 0; n < 300; ++n) {
       board.Put(Entry(std::to_string(i), std::to_string(n % 7), 3));
-      for (const ProbeEntry& entry : board.Others("probe", std::to_string(i))) {
+      for (const ProbeEntry& entry : board.Others("probe", {std::to_string(i)})) {
         EXPECT_EQ(entry.representation->linear.gram.values.size(), 9u);
       }
     }

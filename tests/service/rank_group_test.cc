@@ -21,7 +21,7 @@ using metrics::Undefined;
 // that stands alone.
 RunDeclaration OneRank(uint32_t window_steps = 4) {
   RunDeclaration run;
-  run.run = "run";
+  run.run.name = "run";
   run.identity = "identity";
   run.optimizer.kind = metrics::Optimizer::Kind::kSgd;
   run.window_steps = window_steps;
@@ -554,6 +554,20 @@ TEST(RankGroups, RanksOfOneRunMeetAndOthersAreRefused) {
   EXPECT_EQ(groups.Find(ranks[1]), nullptr);
   group->Leave(ticket);
   EXPECT_NE(groups.Find(ranks[1]), nullptr);
+}
+
+TEST(RankGroups, RanksOfTwoTenantsDoNotMeet) {
+  ServiceCounters counters;
+  RankGroups groups(&counters);
+  std::vector<RunDeclaration> ranks = TwoReplicas();
+  ranks[1].run.tenant = "another";
+  const auto group = groups.Find(ranks[0]);
+  const uint64_t ticket = group->Enter(ranks[0]);
+  EXPECT_NE(groups.Find(ranks[1]), group);
+  // Nor does it matter that they declare something else.
+  ranks[1].identity = "another";
+  EXPECT_NE(groups.Find(ranks[1]), nullptr);
+  group->Leave(ticket);
 }
 
 TEST(Shards, ScatterPutsEveryElementInItsPlace) {

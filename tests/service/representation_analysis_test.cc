@@ -33,7 +33,7 @@ class RepresentationAnalysisTest : public testing::Test {
   // Two layers on one probe set, and one of training batches.
   static RunDeclaration Declaration(const std::string& run) {
     RunDeclaration declaration;
-    declaration.run = run;
+    declaration.run.name = run;
     declaration.window_steps = 4;
     declaration.similarity.chosen = {Similarity::kCka, Similarity::kCkaUnbiased,
                                      Similarity::kMutualNeighbours};
@@ -97,7 +97,9 @@ class RepresentationAnalysisTest : public testing::Test {
 
   Limits limits_;
   Admission admission_{16, uint64_t{1} << 30};
-  ProbeBoard probes_{1 << 20, std::chrono::minutes(1)};
+  // The board takes memory of its own, so that a test sees what an analysis gives back.
+  Admission shown_{16, uint64_t{1} << 30};
+  ProbeBoard probes_{1 << 20, std::chrono::minutes(1), &shown_};
   std::vector<AnalysisNotice> notices_;
 };
 
@@ -167,7 +169,7 @@ TEST_F(RepresentationAnalysisTest, TwoRunsMeetOnTheProbeBoard) {
   declaration.similarity.chosen.insert(declaration.similarity.chosen.begin() + 2,
                                        Similarity::kCkaCalibrated);
   RunDeclaration other = declaration;
-  other.run = "s";
+  other.run.name = "s";
   RepresentationAnalysis r(declaration, limits_, &admission_, &probes_);
   RepresentationAnalysis s(other, limits_, &admission_, &probes_);
   const std::vector<double> x = Random(kSamples * kWidth, 1);
@@ -381,7 +383,7 @@ TEST_F(RepresentationAnalysisTest, NonFiniteAndPartialActivationsGiveReasons) {
     EXPECT_EQ(Reason(figures, name, {{"layer", "a"}}), Undefined::kNonFiniteInput);
     EXPECT_EQ(Reason(figures, name, {{"layer", "b"}}), Undefined::kMissingTensor);
   }
-  EXPECT_TRUE(probes_.Others("held-out", "another").empty());
+  EXPECT_TRUE(probes_.Others("held-out", {"another"}).empty());
 }
 
 }  // namespace

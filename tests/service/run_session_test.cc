@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gmock/gmock.h"
+#include "service/limit_status.h"
 
 namespace thermograd::service {
 namespace {
@@ -108,8 +109,10 @@ class RunSessionTest : public testing::Test {
   }
 
   Admission admission_{16, uint64_t{1} << 30};
-  RunRegistry runs_{std::chrono::minutes(1)};
-  ProbeBoard probes_{1 << 20, std::chrono::minutes(1)};
+  // What is shown takes memory of its own, so that a test sees what a step gives back.
+  Admission shown_{16, uint64_t{1} << 20};
+  RunRegistry runs_{std::chrono::minutes(1), 16, &shown_};
+  ProbeBoard probes_{1 << 20, std::chrono::minutes(1), &admission_};
   ServiceCounters counters_;
   RankGroups ranks_{&counters_};
   Environment environment_{.limits = {},
@@ -385,7 +388,7 @@ TEST_F(RunSessionTest, RefusesBrokenDeclarations) {
   refuse([](v1::RunSpec* spec) { spec->mutable_parameters(1)->set_id(1); }, "parameters[1].id");
   refuse([](v1::RunSpec* spec) { spec->mutable_parameters(1)->set_name("u"); },
          "parameters[1].name");
-  refuse([](v1::RunSpec* spec) { spec->mutable_parameters(0)->set_shape(0, 1ull << 63); },
+  refuse([](v1::RunSpec* spec) { spec->mutable_parameters(0)->set_shape(0, 0); },
          "parameters[0].shape");
   refuse([](v1::RunSpec* spec) { spec->mutable_layers(0)->set_probe_set("unknown"); },
          "layers[0].probe_set");
@@ -405,6 +408,9 @@ TEST_F(RunSessionTest, RefusesBrokenDeclarations) {
             ->set_parameter_id(1);
       },
       "symmetries[0].neuron_rescaling.outgoing");
+  v1::StreamRunRequest huge = Spec();
+  huge.mutable_run_spec()->mutable_parameters(0)->set_shape(0, 1ull << 63);
+  EXPECT_EQ(ExceededLimit(Receive(huge)), Limit::max_elements);
   EXPECT_THAT(runs_.List(), IsEmpty());
   EXPECT_TRUE(Receive(Spec()).ok());
 }

@@ -75,8 +75,8 @@ Command CadenceCommand() {
           .description =
               "Asks the trainers of a live run to stream other steps, parameters or layers from\n"
               "the next step on. What no flag names stays as it is.",
-          .flags = {"file", "every", "from_step", "to_step", "include", "exclude", "layers",
-                    "address", "tls_ca_file", "timeout", "affinity"},
+          .flags = WithConnectionFlags({"file", "every", "from_step", "to_step", "include",
+                                        "exclude", "layers", "affinity"}),
           .check = Check,
           .run = Run};
 }

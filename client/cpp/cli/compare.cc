@@ -112,9 +112,9 @@ Command CompareCommand() {
               "Sends two matrices of representations, one sample a row, and prints how similar\n"
               "they are. X and Y are .npy or .safetensors files of float16, bfloat16, float32 or\n"
               "float64; dimensions after the first are flattened into features.",
-          .flags = {"address", "tls_ca_file", "timeout", "format", "x_tensor", "y_tensor",
-                    "similarities", "neighbours", "permutations", "rbf_bandwidth_fraction",
-                    "svcca_variance_fraction", "cca_ridge"},
+          .flags = WithConnectionFlags({"format", "x_tensor", "y_tensor", "similarities",
+                                        "neighbours", "permutations", "rbf_bandwidth_fraction",
+                                        "svcca_variance_fraction", "cca_ridge"}),
           .check = Check,
           .run = Run};
 }

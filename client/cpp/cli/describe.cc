@@ -140,7 +140,7 @@ Command DescribeCommand() {
           .description =
               "Prints every metric that the server knows, or one in full: unit, range, formula,\n"
               "citation, what must be streamed for it and how to read it.",
-          .flags = {"address", "tls_ca_file", "timeout", "format", "metric"},
+          .flags = WithConnectionFlags({"format", "metric"}),
           .check = Check,
           .run = Run};
 }

@@ -33,7 +33,7 @@ Command ProbeCommand() {
           .description =
               "Asks the server's health service. Exits with 0 if it serves and 1 if it does not\n"
               "or cannot be reached, as a container's health check wants it.",
-          .flags = {"address", "tls_ca_file", "timeout", "service"},
+          .flags = WithConnectionFlags({"service"}),
           .check = Check,
           .run = Run};
 }

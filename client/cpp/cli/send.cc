@@ -355,21 +355,22 @@ absl::Status Run(Operands files, Console& console) {
 }  // namespace
 
 Command SendCommand() {
-  return {.name = "send",
-          .operands = "FILE...",
-          .min_operands = 1,
-          .summary = "Replay tensors from files as the steps of a run.",
-          .description =
-              "Replays a run from files and prints the report of every step. Each .npy or\n"
-              ".safetensors file holds the tensors of one microbatch; with --microbatches=M every\n"
-              "M files in a row make a step: files 1 to M the microbatches 0 to M-1 of the first\n"
-              "step, and so on. A tensor's name in its .safetensors file is the name of its\n"
-              "parameter, or with --kind=activation of its layer.",
-          .flags = {"run", "spec", "kind", "microbatches", "weights", "tensor_name", "first_step",
-                    "microbatch_size", "learning_rate", "weight_decay", "statistics", "address",
-                    "tls_ca_file", "timeout", "affinity", "format"},
-          .check = Check,
-          .run = Run};
+  return {
+      .name = "send",
+      .operands = "FILE...",
+      .min_operands = 1,
+      .summary = "Replay tensors from files as the steps of a run.",
+      .description =
+          "Replays a run from files and prints the report of every step. Each .npy or\n"
+          ".safetensors file holds the tensors of one microbatch; with --microbatches=M every\n"
+          "M files in a row make a step: files 1 to M the microbatches 0 to M-1 of the first\n"
+          "step, and so on. A tensor's name in its .safetensors file is the name of its\n"
+          "parameter, or with --kind=activation of its layer.",
+      .flags = WithConnectionFlags({"run", "spec", "kind", "microbatches", "weights", "tensor_name",
+                                    "first_step", "microbatch_size", "learning_rate",
+                                    "weight_decay", "statistics", "affinity", "format"}),
+      .check = Check,
+      .run = Run};
 }
 
 }  // namespace thermograd::cli

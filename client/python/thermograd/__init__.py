@@ -15,6 +15,7 @@ __path__ = pkgutil.extend_path(__path__, __name__)
 
 from thermograd.adapters import log_to  # noqa: E402
 from thermograd.comparison import compare  # noqa: E402
+from thermograd.credentials import Credentials  # noqa: E402
 from thermograd.declaration import (  # noqa: E402
     DoubleRotation,
     Layer,
@@ -62,6 +63,7 @@ __all__ = [
     "SIMILARITIES",
     "UPDATE",
     "WEIGHT",
+    "Credentials",
     "DoubleRotation",
     "Layer",
     "LayerRescaling",

@@ -99,9 +99,12 @@ class Board:
         """Takes in what was scraped at a moment, in seconds of any clock that only goes forward."""
         by_run: dict[str, dict[MetricKey, float]] = {}
         for (name, labels), value in samples.items():
-            run = dict(labels).get("run")
+            outer = dict(labels)
+            run = outer.get("run")
             if run is not None:
-                inner = tuple(label for label in labels if label[0] != "run")
+                # Names are unique within a tenant only.
+                run = f"{outer['tenant']}/{run}" if "tenant" in outer else run
+                inner = tuple(label for label in labels if label[0] not in ("run", "tenant"))
                 by_run.setdefault(run, {})[name, inner] = value
         for run in self.runs.keys() - by_run.keys():
             del self.runs[run]

@@ -6,8 +6,6 @@ import heapq
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import grpc
-
 from thermograd import wire
 from thermograd.declaration import fingerprint
 from thermograd.report import MetricKey, report_values
@@ -29,7 +27,7 @@ def compare(
     rbf_bandwidth_fraction: float = 0.0,
     svcca_variance_fraction: float = 0.0,
     cca_ridge: float = 0.0,
-    credentials: grpc.ChannelCredentials | None = None,
+    credentials: wire.AnyCredentials = None,
     timeout: float = 60.0,
 ) -> dict[MetricKey, float]:
     """Similarities of two representations of the same samples.
@@ -41,13 +39,15 @@ def compare(
         ids: names of the samples in their order, sent as a fingerprint.
         similarities, neighbours, permutations, rbf_bandwidth_fraction, svcca_variance_fraction,
             cca_ridge: what to compute, as `similarity_options` takes them.
-        credentials: gRPC credentials; none: the connection is not encrypted.
+        credentials: `thermograd.Credentials`, or gRPC's; none: those that the environment names,
+            without which the connection is not encrypted.
         timeout: seconds until DEADLINE_EXCEEDED.
 
     Returns:
         The figures that are defined, as `report_values` returns them.
 
     Raises:
+        OSError: a file of `credentials` cannot be read.
         ValueError: an argument is not what it should be.
         grpc.RpcError: the server refused or could not be reached.
     """

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import grpc
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,7 +36,7 @@ def watch(
     run: str,
     learning_rate: float | Callable[[Any], Any],
     address: str = "127.0.0.1:50051",
-    credentials: grpc.ChannelCredentials | None = None,
+    credentials: wire.AnyCredentials = None,
     affinity: str | None = None,
     log: Iterable[str] = ("gradients", "parameters"),
     log_freq: int = DEFAULT_LOG_FREQ,
@@ -60,7 +59,8 @@ def watch(
         run: name of the run, unique among live runs.
         learning_rate: of the optimiser; a schedule is called with the step, counted from zero.
         address: host:port of the server.
-        credentials: gRPC credentials; none: the connection is not encrypted.
+        credentials: `thermograd.Credentials`, or gRPC's; none: those that the environment names,
+            without which the connection is not encrypted.
         affinity: what load balancers choose the server by: runs that are to be compared with one
             another need the same. None: the run's name.
         log: what to stream: "gradients", "parameters" (weights; charges need them), "updates" (what
@@ -80,6 +80,7 @@ def watch(
         on_report: called with each report, on the sender's thread.
 
     Raises:
+        OSError: a file of `credentials` cannot be read.
         ValueError: an argument is wrong.
     """
     logs = set(log)
@@ -109,8 +110,9 @@ def watch(
             window_steps=window_steps,
         )
 
+    connect = wire.channel_opener(address, credentials)
+
     def open_run(receive: _Receiver) -> Sender:
-        connect = functools.partial(wire.open_channel, address, credentials)
         return Sender(connect, queue_bytes, receive, affinity=affinity)
 
     return Watcher(settings, begin, declare, open_run, on_report)

@@ -21,7 +21,7 @@ _DEFAULT_POINTS = 1000
 _SHORTEST_INTERVAL_SECONDS = 0.25
 _LAST_STEP = "thermograd_last_step"
 # What Prometheus adds, and what the history is of.
-_OUTER_LABELS = {"__name__", "instance", "job", "run"}
+_OUTER_LABELS = {"__name__", "instance", "job", "run", "tenant"}
 
 
 def read_prometheus(

@@ -247,6 +247,8 @@ class Sender:
                 connections = self._connections
             try:
                 code, details = self._stream_once(spec)
+            except OSError as error:  # Such as a certificate that is just being replaced.
+                code, details = grpc.StatusCode.UNAVAILABLE, str(error)
             except Exception as error:  # Such as credentials of the wrong type: would only recur.
                 code, details = grpc.StatusCode.INVALID_ARGUMENT, repr(error)
             with self._changed:

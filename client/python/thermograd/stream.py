@@ -35,7 +35,7 @@ class RunStream:
         address: str,
         spec: run_pb2.RunSpec,
         *,
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: wire.AnyCredentials = None,
         affinity: str | None = None,
         chunk_bytes: int = wire.DEFAULT_CHUNK_BYTES,
         timeout: float = 60.0,
@@ -44,6 +44,7 @@ class RunStream:
     ) -> None:
         """Declares the run and waits until the server accepts it.
 
+        `credentials`: `thermograd.Credentials`, or gRPC's; none: those that the environment names.
         `affinity`: what load balancers hash on; None: the run's name.
         `on_notice`, `on_cadence`: called with the server's notices and with what it asks the client
         to stream, by the thread that waits for an answer; it is the caller's to follow.

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-import grpc
 import torch
 from torch import nn
 
@@ -91,7 +90,7 @@ def watch(
     *,
     run: str,
     address: str = "127.0.0.1:50051",
-    credentials: grpc.ChannelCredentials | None = None,
+    credentials: wire.AnyCredentials = None,
     affinity: str | None = None,
     log: str | Iterable[str] = ("gradients", "parameters"),
     mode: Literal["tensors", "statistics", "auto"] = "auto",
@@ -124,7 +123,8 @@ def watch(
             figures. None: call `Watcher.step` before each update instead.
         run: name of the run, unique among live runs.
         address: host:port of the server.
-        credentials: gRPC credentials; none: the connection is not encrypted.
+        credentials: `thermograd.Credentials`, or gRPC's; none: those that the environment names,
+            without which the connection is not encrypted.
         affinity: what load balancers choose the server by: runs that are to be compared with one
             another need the same. None: the run's name.
         log: what to stream: "gradients", "parameters" (weights; charges need them), "activations"
@@ -164,7 +164,7 @@ def watch(
         on_report: called with each report, on the sender's thread.
 
     Raises:
-        OSError: the file of `cadence` cannot be read.
+        OSError: a file of `cadence` or `credentials` cannot be read.
         ValueError: an argument is wrong, or the model is being watched already.
     """
     given, model = model, _unwrapped(model)
@@ -244,7 +244,7 @@ class Watcher:
         replicas: nn.parallel.DistributedDataParallel | None,
         run: str,
         address: str,
-        credentials: grpc.ChannelCredentials | None,
+        credentials: wire.AnyCredentials,
         affinity: str | None,
         logs: set[str],
         mode: str,
@@ -282,7 +282,7 @@ class Watcher:
         self._replicas = replicas
         self._optimizer = optimizer
         self._run = run
-        self._connect = functools.partial(wire.open_channel, address, credentials)
+        self._connect = wire.channel_opener(address, credentials)
         self._affinity = affinity
         self._logs = logs
         self._mode = mode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import io
@@ -9,12 +10,14 @@ import os
 import queue
 import select
 import signal
+import ssl
 import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
@@ -55,6 +58,10 @@ def watch_server(address: str, run: str | None, interval: float, *, once: bool) 
 def scrape(address: str) -> dict[MetricKey, float]:
     """Every sample of a server's /metrics.
 
+    THERMOGRAD_HTTP_CREDENTIALS_FILE names a file of `USER PASSWORD`, where the server asks for
+    them; THERMOGRAD_CA_FILE the authorities that may have signed the certificate of an https
+    address.
+
     Raises:
         OSError: it does not answer.
         ValueError: the answer is no exposition.
@@ -62,7 +69,9 @@ def scrape(address: str) -> dict[MetricKey, float]:
     base = address if "://" in address else f"http://{address}"
     url = base if base.endswith("/metrics") else base.rstrip("/") + "/metrics"
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as page:
+        with urllib.request.urlopen(
+            _request(url), timeout=_TIMEOUT_SECONDS, context=_tls(url)
+        ) as page:
             return parse(page.read().decode("utf-8"))
     except urllib.error.HTTPError as error:
         raise OSError(f"HTTP {error.code}") from error
@@ -70,6 +79,25 @@ def scrape(address: str) -> dict[MetricKey, float]:
         raise OSError(getattr(error.reason, "strerror", None) or str(error.reason)) from error
     except http.client.HTTPException as error:
         raise OSError(f"it does not speak HTTP: {error!r}") from error
+
+
+def _request(url: str) -> urllib.request.Request:
+    request = urllib.request.Request(url)
+    if file := os.environ.get("THERMOGRAD_HTTP_CREDENTIALS_FILE"):
+        lines = (line.split() for line in Path(file).read_text(encoding="utf-8").splitlines())
+        users = (words for words in lines if words and not words[0].startswith("#"))
+        user = next(users, None)
+        if user is None or len(user) != 2:
+            raise ValueError(f"{file} does not hold a name and a password")
+        credentials = base64.b64encode(":".join(user).encode()).decode()
+        # It must not follow a redirection to another host.
+        request.add_unredirected_header("Authorization", f"Basic {credentials}")
+    return request
+
+
+def _tls(url: str) -> ssl.SSLContext | None:
+    file = os.environ.get("THERMOGRAD_CA_FILE")
+    return ssl.create_default_context(cafile=file) if file and url.startswith("https:") else None
 
 
 def _print_frame(console: Console, address: str, run: str | None, interval: float) -> int:

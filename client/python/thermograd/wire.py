@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import numpy as np
 import numpy.typing as npt
 
+from thermograd.credentials import Credentials
 from thermograd.v1 import tensor_pb2
 
 GRADIENT = tensor_pb2.TENSOR_KIND_GRADIENT
@@ -45,11 +47,33 @@ _CHANNEL_OPTIONS = [
 ]
 
 
-def open_channel(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
-    """A channel to a server; without credentials the connection is not encrypted."""
+#: What a call takes for its `credentials`.
+AnyCredentials: TypeAlias = Credentials | grpc.ChannelCredentials | None
+
+
+def open_channel(address: str, credentials: AnyCredentials) -> grpc.Channel:
+    """A channel to a server; without credentials, with those that the environment names.
+
+    Raises:
+        OSError, ValueError: as `Credentials.channel`.
+    """
     if credentials is None:
-        return grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        credentials = Credentials.from_environment()
+    if isinstance(credentials, Credentials):
+        return credentials.channel(address, _CHANNEL_OPTIONS)
     return grpc.secure_channel(address, credentials, options=_CHANNEL_OPTIONS)
+
+
+def channel_opener(address: str, credentials: AnyCredentials) -> Callable[[], grpc.Channel]:
+    """What opens a channel whenever it is called.
+
+    Raises:
+        OSError, ValueError: as `open_channel`, now.
+    """
+    if credentials is None:
+        credentials = Credentials.from_environment()
+    open_channel(address, credentials).close()
+    return functools.partial(open_channel, address, credentials)
 
 
 def run_metadata(run: str, affinity: str | None = None) -> tuple[tuple[str, str], ...]:

@@ -94,8 +94,8 @@ class Conversation {
   }
 
   service::Admission admission_{16, uint64_t{1} << 30};
-  service::RunRegistry runs_{std::chrono::minutes(1)};
-  service::ProbeBoard probes_{1 << 20, std::chrono::minutes(1)};
+  service::RunRegistry runs_{std::chrono::minutes(1), 16, &admission_};
+  service::ProbeBoard probes_{1 << 20, std::chrono::minutes(1), &admission_};
   service::ServiceCounters counters_;
   service::RankGroups ranks_{&counters_};
   service::Environment environment_{.limits = {},

@@ -82,8 +82,8 @@ class Server {
 
  private:
   service::Admission admission_{16, uint64_t{1} << 30};
-  service::RunRegistry runs_{std::chrono::seconds(60)};
-  service::ProbeBoard probes_{uint64_t{1} << 20, std::chrono::seconds(60)};
+  service::RunRegistry runs_{std::chrono::seconds(60), 16, &admission_};
+  service::ProbeBoard probes_{uint64_t{1} << 20, std::chrono::seconds(60), &admission_};
   service::ServiceCounters counters_;
   service::RankGroups ranks_{&counters_};
   v1::StepReport report_;
