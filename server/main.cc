@@ -165,6 +165,8 @@ int main(int argc, char** argv) {
     if (is_above_soft_limit || was_above_soft_limit) thermograd::ReleaseFreedMemory();
     was_above_soft_limit = is_above_soft_limit;
   } while (poll(&signalled, 1, kHousekeepingMilliseconds) <= 0);
+  // A listener that is closed in order does not answer either.
+  self_probe.reset();
   char why = 0;
   const bool is_dead = read(signal_pipe[0], &why, 1) == 1 && why != 0;
   // Draining must end even where gRPC is not well: the alarm's signal ends the process.

@@ -83,11 +83,12 @@ SelfProbe::~SelfProbe() {
 
 void SelfProbe::Run() {
   constexpr int kMostFailures = 3;
+  const auto timeout = std::min<std::chrono::milliseconds>(period_, std::chrono::seconds(5));
   int failures = 0;
   std::unique_lock lock(mutex_);
   while (!stopped_.wait_for(lock, period_, [this] { return stopping_; })) {
     lock.unlock();
-    failures = Answers(host_, port_, period_) ? 0 : failures + 1;
+    failures = Answers(host_, port_, timeout) ? 0 : failures + 1;
     if (failures == kMostFailures) return on_dead_();
     lock.lock();
   }
