@@ -24,13 +24,8 @@ constexpr const char* kConversation[] = {
 }  // namespace
 }  // namespace thermograd::service
 
-extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
-                                          unsigned seed) {
-  static const auto* const valid =
-      new auto(thermograd::fuzz::ParseMessages<thermograd::v1::CompareRepresentationsRequest>(
-          thermograd::service::kConversation));
-  return thermograd::fuzz::MutateMessages(*valid, data, size, max_size, seed);
-}
+THERMOGRAD_FUZZ_MESSAGES(thermograd::v1::CompareRepresentationsRequest,
+                         thermograd::service::kConversation)
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace thermograd::service;

@@ -1,0 +1,41 @@
+#ifndef THERMOGRAD_TESTS_SERVICE_SESSION_ENVIRONMENT_H_
+#define THERMOGRAD_TESTS_SERVICE_SESSION_ENVIRONMENT_H_
+
+#include <chrono>
+#include <cstdint>
+
+#include "service/run_session.h"
+
+namespace thermograd::service {
+
+/// What all sessions of a server share, for sessions without a server.
+class SessionEnvironment {
+ public:
+  SessionEnvironment(const Limits& limits, uint64_t max_bytes)
+      : limits_(limits), admission_(16, max_bytes), probes_(max_bytes, std::chrono::minutes(1)) {}
+
+  Environment Get() {
+    return {.limits = limits_,
+            .admission = &admission_,
+            .runs = &runs_,
+            .ranks = &ranks_,
+            .probes = &probes_,
+            .counters = &counters_};
+  }
+  Admission& admission() { return admission_; }
+  RunRegistry& runs() { return runs_; }
+  RankGroups& ranks() { return ranks_; }
+  const ServiceCounters& counters() const { return counters_; }
+
+ private:
+  Limits limits_;
+  Admission admission_;
+  RunRegistry runs_{std::chrono::minutes(1)};
+  ProbeBoard probes_;
+  ServiceCounters counters_;
+  RankGroups ranks_{&counters_};
+};
+
+}  // namespace thermograd::service
+
+#endif  // THERMOGRAD_TESTS_SERVICE_SESSION_ENVIRONMENT_H_
