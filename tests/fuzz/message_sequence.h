@@ -46,6 +46,14 @@ inline void CheckStatus(const absl::Status& status) {
   }
 }
 
+/// Aborts where a conversation that mutations start from is not valid itself: they would never get
+/// past the message that is refused.
+inline void CheckIsValid(const absl::Status& status, const google::protobuf::Message& message) {
+  if (status.ok()) return;
+  std::fprintf(stderr, "%s\n%s\n", status.ToString().c_str(), message.ShortDebugString().c_str());
+  abort();
+}
+
 /// Aborts where InterleavedSessions has seen something that must not be.
 inline void CheckNoViolation(const std::string& violation) {
   if (violation.empty()) return;
@@ -59,10 +67,11 @@ template <typename Message>
 std::vector<Message> ReadMessages(const uint8_t* data, size_t size) {
   google::protobuf::io::ArrayInputStream stream(data, static_cast<int>(size));
   std::vector<Message> messages;
-  Message message;
-  while (google::protobuf::util::ParseDelimitedFromZeroCopyStream(&message, &stream, nullptr)) {
-    messages.push_back(message);
+  // Into a message of its own: one that is read is merged into what is there.
+  while (google::protobuf::util::ParseDelimitedFromZeroCopyStream(&messages.emplace_back(), &stream,
+                                                                  nullptr)) {
   }
+  messages.pop_back();
   return messages;
 }
 

@@ -12,6 +12,39 @@ namespace {
 
 constexpr size_t kSessions = 3;
 
+service::Limits SmallLimits() {
+  service::Limits limits;
+  limits.max_chunk_bytes = 4096;
+  limits.max_stream_bytes = 1 << 20;
+  return limits;
+}
+
+// Less than all of them may take.
+service::InterleavedSessions MakeSessions() { return {SmallLimits(), 3 << 19, kSessions}; }
+
+absl::Status Happen(const SessionEvent& event, service::InterleavedSessions* sessions) {
+  const size_t session = event.session() % kSessions;
+  switch (event.event_case()) {
+    case SessionEvent::kRequest:
+      return sessions->Receive(session, event.request());
+    case SessionEvent::kHangUp:
+      sessions->End(session);
+      break;
+    case SessionEvent::kExpireSteps:
+      sessions->ExpireSteps();
+      break;
+    case SessionEvent::kSetCadence: {
+      const auto cadence = service::CheckCadence(event.set_cadence().cadence(), SmallLimits());
+      if (!cadence.ok()) return cadence.status();
+      sessions->Ask(event.set_cadence().run(), *cadence);
+      break;
+    }
+    case SessionEvent::EVENT_NOT_SET:
+      break;
+  }
+  return absl::OkStatus();
+}
+
 constexpr const char* kConversation[] = {
     R"(session: 0 request { run_spec {
          run: "run" rank: 0 world_size: 2
@@ -25,8 +58,8 @@ constexpr const char* kConversation[] = {
          parameters { id: 2 name: "w" shape: 1 shape: 2 }
          symmetries { name: "s" neuron_rescaling { incoming { parameter_id: 1 } outgoing { parameter_id: 2 } } }
          symmetries { name: "t" logit_translation { weight { parameter_id: 1 } } }
-         layers { id: 3 name: "h" width: 2 weight_id: 1 reader_weight_id: 2 projected_from: 8 }
-         layers { id: 4 name: "p" width: 1 probe_set: "probes" }
+         layers { id: 3 name: "h" width: 2 weight_id: 1 reader_weight_id: 2 }
+         layers { id: 4 name: "p" width: 2 probe_set: "probes" projected_from: 8 }
          probe_sets { name: "probes" samples: 4 fingerprint: "f" sampled_from: 8 }
          sampling { every_steps: 2 model_elements: 100 }
        } })",
@@ -42,8 +75,8 @@ constexpr const char* kConversation[] = {
          parameters { id: 2 name: "w" shape: 1 shape: 2 }
          symmetries { name: "s" neuron_rescaling { incoming { parameter_id: 1 } outgoing { parameter_id: 2 } } }
          symmetries { name: "t" logit_translation { weight { parameter_id: 1 } } }
-         layers { id: 3 name: "h" width: 2 weight_id: 1 reader_weight_id: 2 projected_from: 8 }
-         layers { id: 4 name: "p" width: 1 probe_set: "probes" }
+         layers { id: 3 name: "h" width: 2 weight_id: 1 reader_weight_id: 2 }
+         layers { id: 4 name: "p" width: 2 probe_set: "probes" projected_from: 8 }
          probe_sets { name: "probes" samples: 4 fingerprint: "f" sampled_from: 8 }
          sampling { every_steps: 2 model_elements: 100 }
        } })",
@@ -87,8 +120,8 @@ constexpr const char* kConversation[] = {
     "data_type: DATA_TYPE_BF16 data: 'abcdefghijkl' } }",
     "session: 0 request { chunk { tensor_id: 3 kind: TENSOR_KIND_ACTIVATION_GRADIENT shape: 3 "
     "shape: 2 data_type: DATA_TYPE_BF16 data: 'bacdefghijkl' } }",
-    "session: 0 request { chunk { tensor_id: 4 kind: TENSOR_KIND_ACTIVATION shape: 4 shape: 1 "
-    "data_type: DATA_TYPE_FP16 data: 'ahcdefgb' } }",
+    "session: 0 request { chunk { tensor_id: 4 kind: TENSOR_KIND_ACTIVATION shape: 4 shape: 2 "
+    "data_type: DATA_TYPE_FP16 data: 'ahcdefgbponmlkji' } }",
     "session: 2 request { chunk { tensor_id: 4 kind: TENSOR_KIND_ACTIVATION shape: 4 shape: 2 "
     "data_type: DATA_TYPE_FP16 data: 'ahcdefgbijklmnop' } }",
     "session: 2 request { chunk { tensor_id: 1 kind: TENSOR_KIND_GRADIENT "
@@ -114,38 +147,22 @@ constexpr const char* kConversation[] = {
 
 THERMOGRAD_FUZZ_MESSAGES(thermograd::fuzz::SessionEvent, thermograd::fuzz::kConversation)
 
+extern "C" int LLVMFuzzerInitialize(int* /*argc*/, char*** /*argv*/) {
+  using namespace thermograd::fuzz;
+  auto sessions = MakeSessions();
+  for (const SessionEvent& event : ParseMessages<SessionEvent>(kConversation)) {
+    CheckIsValid(Happen(event, &sessions), event);
+  }
+  return 0;
+}
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using thermograd::fuzz::SessionEvent;
-  using namespace thermograd::service;
-  Limits limits;
-  limits.max_chunk_bytes = 4096;
-  limits.max_stream_bytes = 1 << 20;
-  // Less than all of them may take.
-  InterleavedSessions sessions(limits, 3 << 19, thermograd::fuzz::kSessions);
-  for (const SessionEvent& event : thermograd::fuzz::ReadMessages<SessionEvent>(data, size)) {
-    const size_t session = event.session() % thermograd::fuzz::kSessions;
-    switch (event.event_case()) {
-      case SessionEvent::kRequest:
-        // What it says of bad input, the sessions watch.
-        sessions.Receive(session, event.request()).IgnoreError();
-        break;
-      case SessionEvent::kHangUp:
-        sessions.End(session);
-        break;
-      case SessionEvent::kExpireSteps:
-        sessions.ExpireSteps();
-        break;
-      case SessionEvent::kSetCadence: {
-        const auto cadence = CheckCadence(event.set_cadence().cadence(), limits);
-        thermograd::fuzz::CheckStatus(cadence.status());
-        if (cadence.ok()) sessions.Ask(event.set_cadence().run(), *cadence);
-        break;
-      }
-      case SessionEvent::EVENT_NOT_SET:
-        break;
-    }
+  using namespace thermograd::fuzz;
+  auto sessions = MakeSessions();
+  for (const SessionEvent& event : ReadMessages<SessionEvent>(data, size)) {
+    CheckStatus(Happen(event, &sessions));
   }
   sessions.EndAll();
-  thermograd::fuzz::CheckNoViolation(sessions.violation());
+  CheckNoViolation(sessions.violation());
   return 0;
 }

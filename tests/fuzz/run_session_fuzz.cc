@@ -95,17 +95,33 @@ constexpr const char* kConversation[] = {
 
 THERMOGRAD_FUZZ_MESSAGES(thermograd::v1::StreamRunRequest, thermograd::service::kConversation)
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace thermograd::service;
-  Limits limits;
+namespace {
+
+thermograd::service::InterleavedSessions MakeSession() {
+  thermograd::service::Limits limits;
   limits.max_chunk_bytes = 4096;
   limits.max_stream_bytes = 1 << 20;
-  InterleavedSessions sessions(limits, 1 << 20, 1);
+  return {limits, 1 << 20, 1};
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerInitialize(int* /*argc*/, char*** /*argv*/) {
+  auto session = MakeSession();
+  for (const auto& message : thermograd::fuzz::ParseMessages<thermograd::v1::StreamRunRequest>(
+           thermograd::service::kConversation)) {
+    thermograd::fuzz::CheckIsValid(session.Receive(0, message), message);
+  }
+  return 0;
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  auto session = MakeSession();
   for (const auto& message :
        thermograd::fuzz::ReadMessages<thermograd::v1::StreamRunRequest>(data, size)) {
-    if (!sessions.Receive(0, message).ok()) break;
+    if (!session.Receive(0, message).ok()) break;
   }
-  sessions.EndAll();
-  thermograd::fuzz::CheckNoViolation(sessions.violation());
+  session.EndAll();
+  thermograd::fuzz::CheckNoViolation(session.violation());
   return 0;
 }
