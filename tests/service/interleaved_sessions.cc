@@ -86,6 +86,7 @@ void InterleavedSessions::EndAll() {
                        " were acknowledged"));
   Require(abandoned_ == 0 || counters.incomplete_rank_steps > 0,
           "a step that its ranks did not all end is not counted");
+  environment_->ForgetEnded();
   const uint64_t bytes = environment_->admission().bytes();
   Require(bytes == 0, absl::StrCat(bytes, " bytes are still taken"));
 }

@@ -12,7 +12,7 @@ namespace thermograd::service {
 class SessionEnvironment {
  public:
   SessionEnvironment(const Limits& limits, uint64_t max_bytes)
-      : limits_(limits), admission_(16, max_bytes), probes_(max_bytes, std::chrono::minutes(1)) {}
+      : limits_(limits), admission_(16, max_bytes), probes_(max_bytes, kGrace) {}
 
   Environment Get() {
     return {.limits = limits_,
@@ -22,15 +22,24 @@ class SessionEnvironment {
             .probes = &probes_,
             .counters = &counters_};
   }
+  /// The time passes after which ended runs and representations are forgotten.
+  void ForgetEnded() {
+    const auto later = RunRegistry::Clock::now() + 2 * kGrace;
+    runs_.List(later);
+    probes_.Others({}, {}, later);
+  }
+
   Admission& admission() { return admission_; }
   RunRegistry& runs() { return runs_; }
   RankGroups& ranks() { return ranks_; }
   const ServiceCounters& counters() const { return counters_; }
 
  private:
+  static constexpr std::chrono::minutes kGrace{1};
+
   Limits limits_;
   Admission admission_;
-  RunRegistry runs_{std::chrono::minutes(1)};
+  RunRegistry runs_{kGrace};
   ProbeBoard probes_;
   ServiceCounters counters_;
   RankGroups ranks_{&counters_};
