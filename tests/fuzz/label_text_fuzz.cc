@@ -120,7 +120,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
 
   SessionEnvironment environment(limits, 1 << 20);
-  const uint64_t stream = environment.runs().Open(text, 0, 1, [] {});
+  const uint64_t stream = environment.runs().Open({text}, 0, 1, [] {});
   const auto figures = std::make_shared<const Figures>(
       Figures{{.name = "thermograd_parameter_gradient_second_moment",
                .labels = {{"parameter", text}},

@@ -72,7 +72,7 @@ void InterleavedSessions::End(size_t session) {
 }
 
 uint32_t InterleavedSessions::Ask(const std::string& run, const Cadence& cadence) {
-  return environment_->runs().Ask(run, cadence);
+  return environment_->runs().Ask({run}, cadence);
 }
 
 void InterleavedSessions::EndAll() {
