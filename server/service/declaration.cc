@@ -38,7 +38,7 @@ class Checker {
 
  private:
   absl::Status CheckName(const std::string& field, const std::string& name,
-                         std::unordered_set<std::string>* names) {
+                         std::unordered_set<std::string>* names) const {
     if (absl::Status status = CheckLabelText(field, name, limits_.max_label_bytes); !status.ok()) {
       return status;
     }

@@ -40,7 +40,7 @@ absl::Status InterleavedSessions::Receive(size_t session, const v1::StreamRunReq
   const std::optional<uint64_t> open_step = stream.open_step;
   if (request.has_step_end() && open_step) stream.unacknowledged.insert(*open_step);
   std::vector<v1::StreamRunResponse> responses;
-  const absl::Status status = stream.session->Receive(request, &responses);
+  absl::Status status = stream.session->Receive(request, &responses);
   Take(&stream, std::move(responses));
   if (!status.ok()) {
     Require(IsFaultOfInput(status), absl::StrCat("a refusal says ", status.ToString()));

@@ -21,6 +21,7 @@ constexpr uint64_t kMaxBytes = uint64_t{1} << 28;
 // Answers to be compared to the bit.
 std::vector<std::string> Bytes(const std::vector<v1::StreamRunResponse>& responses) {
   std::vector<std::string> bytes;
+  bytes.reserve(responses.size());
   for (const v1::StreamRunResponse& response : responses) {
     bytes.push_back(response.SerializeAsString());
   }
