@@ -14,7 +14,11 @@
 #include "cli/python_command.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace thermograd::cli;
+  using thermograd::cli::Command;
+  using thermograd::cli::IsPythonCommand;
+  using thermograd::cli::kExitSuccess;
+  using thermograd::cli::kExitUsage;
+  using thermograd::cli::RunCommandLine;
   const absl::string_view text(reinterpret_cast<const char*>(data), size);
   const std::vector<std::string> words = absl::StrSplit(text, '\n');
   // Would become another program.
@@ -30,7 +34,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (out.str().empty() != (code == kExitUsage)) std::abort();
   if (err.str().empty() != (code == kExitSuccess)) std::abort();
   for (const Command& command :
-       {CadenceCommand(), CompareCommand(), DescribeCommand(), ProbeCommand(), SendCommand()}) {
+       {thermograd::cli::CadenceCommand(), thermograd::cli::CompareCommand(),
+        thermograd::cli::DescribeCommand(), thermograd::cli::ProbeCommand(),
+        thermograd::cli::SendCommand()}) {
     // Checks come after the number of operands is right.
     if (words.size() < command.min_operands || words.size() > command.max_operands) continue;
     const absl::Status status = command.check(words);

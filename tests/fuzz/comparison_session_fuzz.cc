@@ -58,20 +58,20 @@ absl::Status Compare(const std::vector<v1::CompareRepresentationsRequest>& messa
 }  // namespace thermograd::service
 
 extern "C" int LLVMFuzzerInitialize(int* /*argc*/, char*** /*argv*/) {
-  using namespace thermograd::service;
-  Admission admission(1, 1 << 20);
+  thermograd::service::Admission admission(1, 1 << 20);
   const auto messages =
-      thermograd::fuzz::ParseMessages<thermograd::v1::CompareRepresentationsRequest>(kConversation);
-  thermograd::fuzz::CheckIsValid(Compare(messages, &admission), messages.front());
+      thermograd::fuzz::ParseMessages<thermograd::v1::CompareRepresentationsRequest>(
+          thermograd::service::kConversation);
+  thermograd::fuzz::CheckIsValid(thermograd::service::Compare(messages, &admission),
+                                 messages.front());
   return 0;
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace thermograd::service;
-  Admission admission(1, 1 << 20);
+  thermograd::service::Admission admission(1, 1 << 20);
   const auto messages =
       thermograd::fuzz::ReadMessages<thermograd::v1::CompareRepresentationsRequest>(data, size);
-  thermograd::fuzz::CheckStatus(Compare(messages, &admission));
+  thermograd::fuzz::CheckStatus(thermograd::service::Compare(messages, &admission));
   if (admission.bytes() != 0) abort();
   return 0;
 }

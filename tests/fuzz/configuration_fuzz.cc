@@ -2,10 +2,10 @@
 // is read is checked as the server does, and what the server admits stays the same on its way to
 // the trainers. The first byte picks which of the two it is.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <random>
 #include <string>
 
@@ -64,7 +64,7 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
                            ? thermograd::fuzz::MutateJson<thermograd::v1::RunSpec>(&random, &json)
                            : thermograd::fuzz::MutateJson<thermograd::v1::Cadence>(&random, &json);
   if (!changed || json.size() >= max_size) return LLVMFuzzerMutate(data, size, max_size);
-  std::memcpy(data + 1, json.data(), json.size());
+  std::copy(json.begin(), json.end(), data + 1);
   return json.size() + 1;
 }
 

@@ -14,6 +14,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "export/run_collector.h"
 #include "prometheus/text_serializer.h"
@@ -88,7 +89,7 @@ void CheckPage(const std::string& page, const std::string& text) {
           Check(value == text);
           ++found;
         }
-        key += '\n' + name + '=' + value;
+        absl::StrAppend(&key, "\n", name, "=", value);
       }
     }
     Check(series.insert(key).second);
@@ -103,7 +104,10 @@ void CheckPage(const std::string& page, const std::string& text) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace thermograd::service;
+  using thermograd::service::CheckLabelText;
+  using thermograd::service::Limits;
+  using thermograd::service::SessionEnvironment;
+  using thermograd::service::Utf8SequenceLength;
   const Limits limits;
   const std::string text(reinterpret_cast<const char*>(data), size);
   const absl::Status status = CheckLabelText("field", text, limits.max_label_bytes);

@@ -148,21 +148,22 @@ constexpr const char* kConversation[] = {
 THERMOGRAD_FUZZ_MESSAGES(thermograd::fuzz::SessionEvent, thermograd::fuzz::kConversation)
 
 extern "C" int LLVMFuzzerInitialize(int* /*argc*/, char*** /*argv*/) {
-  using namespace thermograd::fuzz;
-  auto sessions = MakeSessions();
-  for (const SessionEvent& event : ParseMessages<SessionEvent>(kConversation)) {
-    CheckIsValid(Happen(event, &sessions), event);
+  using thermograd::fuzz::SessionEvent;
+  auto sessions = thermograd::fuzz::MakeSessions();
+  for (const SessionEvent& event :
+       thermograd::fuzz::ParseMessages<SessionEvent>(thermograd::fuzz::kConversation)) {
+    thermograd::fuzz::CheckIsValid(thermograd::fuzz::Happen(event, &sessions), event);
   }
   return 0;
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace thermograd::fuzz;
-  auto sessions = MakeSessions();
-  for (const SessionEvent& event : ReadMessages<SessionEvent>(data, size)) {
-    CheckStatus(Happen(event, &sessions));
+  using thermograd::fuzz::SessionEvent;
+  auto sessions = thermograd::fuzz::MakeSessions();
+  for (const SessionEvent& event : thermograd::fuzz::ReadMessages<SessionEvent>(data, size)) {
+    thermograd::fuzz::CheckStatus(thermograd::fuzz::Happen(event, &sessions));
   }
   sessions.EndAll();
-  CheckNoViolation(sessions.violation());
+  thermograd::fuzz::CheckNoViolation(sessions.violation());
   return 0;
 }
