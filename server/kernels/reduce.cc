@@ -9,13 +9,13 @@ namespace {
 
 // How elements lie in memory, and what they are as numbers. What is stored may be unaligned.
 struct Bf16 {
-  typedef uint16_t Stored __attribute__((aligned(1), may_alias));
+  using Stored __attribute__((aligned(1), may_alias)) = uint16_t;
   static float Widen(uint16_t bits) {
     return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
   }
 };
 struct Fp16 {
-  typedef uint16_t Stored __attribute__((aligned(1), may_alias));
+  using Stored __attribute__((aligned(1), may_alias)) = uint16_t;
   static float Widen(uint16_t bits) {
     // Branch-free so that it vectorises: shifting the 15 value bits up gives the binary32 with an
     // exponent too small by 112; a multiplication by 2^112 repairs it and normalises subnormals.
@@ -27,11 +27,11 @@ struct Fp16 {
   }
 };
 struct Fp32 {
-  typedef float Stored __attribute__((aligned(1), may_alias));
+  using Stored __attribute__((aligned(1), may_alias)) = float;
   static float Widen(float value) { return value; }
 };
 struct Fp64 {
-  typedef double Stored __attribute__((aligned(1), may_alias));
+  using Stored __attribute__((aligned(1), may_alias)) = double;
   static double Widen(double value) { return value; }
 };
 
@@ -44,13 +44,14 @@ constexpr bool IsSquared(Use use) { return use == Use::kLastSum || use == Use::k
 
 // Asks for the cache lines of a block that is read `kAhead` bytes later. The hardware's own
 // prefetching stops at page borders; from memory this is worth a third of the bandwidth. Nothing
-// comes of an address beyond the end.
+// comes of an address beyond the end, but a pointer to it may be made of a number only.
 template <size_t bytes>
 void Prefetch(const void* block) {
   constexpr size_t kAhead = 2048;
   constexpr size_t kLine = 64;
   for (size_t line = 0; line < bytes; line += kLine) {
     __builtin_prefetch(
+        // NOLINTNEXTLINE(performance-no-int-to-ptr)
         reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(block) + kAhead + line));
   }
 }

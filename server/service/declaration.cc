@@ -49,7 +49,7 @@ class Checker {
   }
 
   absl::Status CheckName(const std::string& field, const std::string& name,
-                         std::unordered_set<std::string>* names) {
+                         std::unordered_set<std::string>* names) const {
     if (absl::Status status = CheckText(field, name); !status.ok()) return status;
     if (!names->insert(name).second) {
       return absl::InvalidArgumentError(absl::StrCat(field, ": '", name, "' is declared twice"));

@@ -63,7 +63,7 @@ void RunAnalysis::AddStep(const MergedStep& step, metrics::Figures* figures) {
       parameter.gradient_change_dot_update =
           *merged.gradient_after_update_dot_update - *merged.gradient_dot_update;
     }
-    entropic.parameters.push_back(std::move(parameter));
+    entropic.parameters.push_back(parameter);
   }
   metrics::AppendSampling(declaration_.sampling, streamed_elements_, figures);
   forces_.AddStep(entropic, figures);

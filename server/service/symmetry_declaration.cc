@@ -38,8 +38,8 @@ bool Overlap(const Extent& a, const Extent& b) {
 
 class Checker {
  public:
-  Checker(const std::string& field, const Limits& limits, const RunDeclaration& declaration)
-      : field_(field), limits_(limits), declaration_(declaration) {}
+  Checker(std::string field, const Limits& limits, const RunDeclaration& declaration)
+      : field_(std::move(field)), limits_(limits), declaration_(declaration) {}
 
   absl::StatusOr<DeclaredSymmetry> Check(const v1::Symmetry& symmetry) {
     declared_.name = symmetry.name();

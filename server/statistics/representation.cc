@@ -108,14 +108,17 @@ std::vector<Hsic> PairwiseHsics(std::span<const Gram* const> grams) {
   std::vector<double> diagonal(count * count);
   kernels::GramProducts(values.data(), count, samples, off_diagonal.data(), diagonal.data());
   std::vector<Hsic> hsics(count * count);
-  for (size_t pair = 0; pair < hsics.size(); ++pair) {
-    HsicTerms terms{.product = off_diagonal[pair] + diagonal[pair],
-                    .trace_product = traces[pair / count] * traces[pair % count],
-                    .diagonal_product = diagonal[pair]};
-    const uint64_t width = grams[pair / count]->projected_width;
-    if (width > 0 && pair / count == pair % count) terms = Unprojected(terms, width);
-    hsics[pair].biased = terms.product;
-    if (samples >= 4) hsics[pair].unbiased = Unbiased(terms, n);
+  for (size_t i = 0; i < count; ++i) {
+    for (size_t j = 0; j < count; ++j) {
+      const size_t pair = i * count + j;
+      HsicTerms terms{.product = off_diagonal[pair] + diagonal[pair],
+                      .trace_product = traces[i] * traces[j],
+                      .diagonal_product = diagonal[pair]};
+      const uint64_t width = grams[i]->projected_width;
+      if (width > 0 && i == j) terms = Unprojected(terms, width);
+      hsics[pair].biased = terms.product;
+      if (samples >= 4) hsics[pair].unbiased = Unbiased(terms, n);
+    }
   }
   return hsics;
 }

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <vector>
 
 #include "service/comparison_session.h"
 #include "tests/fuzz/message_sequence.h"
@@ -24,41 +25,53 @@ constexpr const char* kConversation[] = {
 }  // namespace
 }  // namespace thermograd::service
 
-extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
-                                          unsigned seed) {
-  static const auto* const valid =
-      new auto(thermograd::fuzz::ParseMessages<thermograd::v1::CompareRepresentationsRequest>(
-          thermograd::service::kConversation));
-  return thermograd::fuzz::MutateMessages(*valid, data, size, max_size, seed);
+THERMOGRAD_FUZZ_MESSAGES(thermograd::v1::CompareRepresentationsRequest,
+                         thermograd::service::kConversation)
+
+namespace thermograd::service {
+namespace {
+
+// Small enough that moments are summed in some of the calls.
+Limits SmallLimits() {
+  Limits limits;
+  limits.max_chunk_bytes = 4096;
+  limits.max_samples = 64;
+  return limits;
+}
+
+// Status of the whole call.
+absl::Status Compare(const std::vector<v1::CompareRepresentationsRequest>& messages,
+                     Admission* admission) {
+  ComparisonSession session(SmallLimits(), admission);
+  for (const auto& message : messages) {
+    if (absl::Status status = session.Receive(message); !status.ok()) return status;
+  }
+  const auto response = session.Finish();
+  if (!response.ok()) return response.status();
+  for (const auto& metric : response->metrics()) {
+    if (!std::isfinite(metric.value())) abort();
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace thermograd::service
+
+extern "C" int LLVMFuzzerInitialize(int* /*argc*/, char*** /*argv*/) {
+  thermograd::service::Admission admission(1, 1 << 20);
+  const auto messages =
+      thermograd::fuzz::ParseMessages<thermograd::v1::CompareRepresentationsRequest>(
+          thermograd::service::kConversation);
+  thermograd::fuzz::CheckIsValid(thermograd::service::Compare(messages, &admission),
+                                 messages.front());
+  return 0;
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace thermograd::service;
-  Limits limits;
-  limits.max_chunk_bytes = 4096;
-  // Small enough that moments are summed in some of the calls.
-  limits.max_samples = 64;
-  Admission admission(1, 1 << 20);
-  {
-    ComparisonSession session(limits, &admission);
-    absl::Status status;
-    for (const auto& message :
-         thermograd::fuzz::ReadMessages<thermograd::v1::CompareRepresentationsRequest>(data,
-                                                                                       size)) {
-      status = session.Receive(message);
-      thermograd::fuzz::CheckStatus(status);
-      if (!status.ok()) break;
-    }
-    if (status.ok()) {
-      const auto response = session.Finish();
-      thermograd::fuzz::CheckStatus(response.status());
-      if (response.ok()) {
-        for (const auto& metric : response->metrics()) {
-          if (!std::isfinite(metric.value())) abort();
-        }
-      }
-    }
-  }
+  thermograd::service::Admission admission(1, 1 << 20);
+  const auto messages =
+      thermograd::fuzz::ReadMessages<thermograd::v1::CompareRepresentationsRequest>(data, size);
+  thermograd::fuzz::CheckStatus(thermograd::service::Compare(messages, &admission));
   if (admission.bytes() != 0) abort();
   return 0;
 }

@@ -1,13 +1,9 @@
-// Any sequence of messages of a run: no crash, no figure that is not finite, no status but those
-// for bad input, and all memory given back.
+// Any sequence of messages of one stream: no crash, and all that InterleavedSessions watches.
 
-#include <chrono>
-#include <cmath>
-#include <cstdlib>
-#include <vector>
-
-#include "service/run_session.h"
+#include "service/limits.h"
 #include "tests/fuzz/message_sequence.h"
+#include "tests/service/interleaved_sessions.h"
+#include "thermograd/v1/training_analysis_service.pb.h"
 
 namespace thermograd::service {
 namespace {
@@ -74,51 +70,58 @@ constexpr const char* kConversation[] = {
     "chunk { tensor_id: 1 kind: TENSOR_KIND_WEIGHT data_type: DATA_TYPE_BF16 data: 'abce' }",
     "chunk { tensor_id: 2 kind: TENSOR_KIND_WEIGHT data_type: DATA_TYPE_FP16 data: 'abcf' }",
     "step_end { step: 2 }",
+    "step_begin { step: 3 learning_rate: 0.1 microbatch_size: 4 microbatches: 2 loss_scale: 2 "
+    "reduced_batch_size: 16 }",
+    "statistics { parameters { tensor_id: 1 elements: 1 gradient_sum_squared_norm: 4 "
+    "gradient_squared_norm_of_sum: 4 reduced_gradient_squared_norm: 1 weight_squared_norm: 2 "
+    "update_squared_norm: 1 gradient_dot_update: -0.5 preconditioned_squared_norm: 1 "
+    "gradient_after_update_dot_update: -0.25 } }",
+    "statistics { parameters { tensor_id: 1 elements: 1 gradient_sum_squared_norm: 4 "
+    "gradient_squared_norm_of_sum: 4 reduced_gradient_squared_norm: 1 weight_squared_norm: 2 "
+    "update_squared_norm: 1 gradient_dot_update: -0.5 preconditioned_squared_norm: 1 "
+    "gradient_after_update_dot_update: -0.25 } "
+    "symmetries { symmetry: 's' "
+    "first { gradient_gradient: 1 weight_weight: 1 gradient_weight: 0.5 update_weight: -0.5 "
+    "update_update: 1 } "
+    "second { gradient_gradient: 2 weight_weight: 1 gradient_weight: 0.5 update_weight: -0.5 "
+    "update_update: 1 } } "
+    "symmetries { symmetry: 't' translation { gradient: 1 gradient: 2 weight: 1 weight: 1 "
+    "update: 1 update: 2 gradient_squared_norm: 5 update_squared_norm: 5 } } }",
+    "step_end { step: 3 }",
 };
 
 }  // namespace
 }  // namespace thermograd::service
 
-extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
-                                          unsigned seed) {
-  static const auto* const valid =
-      new auto(thermograd::fuzz::ParseMessages<thermograd::v1::StreamRunRequest>(
-          thermograd::service::kConversation));
-  return thermograd::fuzz::MutateMessages(*valid, data, size, max_size, seed);
+THERMOGRAD_FUZZ_MESSAGES(thermograd::v1::StreamRunRequest, thermograd::service::kConversation)
+
+namespace {
+
+thermograd::service::InterleavedSessions MakeSession() {
+  thermograd::service::Limits limits;
+  limits.max_chunk_bytes = 4096;
+  limits.max_stream_bytes = 1 << 20;
+  return {limits, 1 << 20, 1};
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerInitialize(int* /*argc*/, char*** /*argv*/) {
+  auto session = MakeSession();
+  for (const auto& message : thermograd::fuzz::ParseMessages<thermograd::v1::StreamRunRequest>(
+           thermograd::service::kConversation)) {
+    thermograd::fuzz::CheckIsValid(session.Receive(0, message), message);
+  }
+  return 0;
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace thermograd::service;
-  Limits limits;
-  limits.max_chunk_bytes = 4096;
-  limits.max_stream_bytes = 1 << 20;
-  Admission admission(1, 1 << 20);
-  RunRegistry runs{std::chrono::minutes(1), 16, &admission};
-  ProbeBoard probes(1 << 20, std::chrono::minutes(1), &admission);
-  ServiceCounters counters;
-  RankGroups ranks(&counters);
-  {
-    RunSession session(
-        {.limits = limits,
-         .admission = &admission,
-         .runs = &runs,
-         .ranks = &ranks,
-         .probes = &probes,
-         .counters = &counters},
-        [] {}, [](auto) {});
-    for (const auto& message :
-         thermograd::fuzz::ReadMessages<thermograd::v1::StreamRunRequest>(data, size)) {
-      std::vector<thermograd::v1::StreamRunResponse> responses;
-      const absl::Status status = session.Receive(message, &responses);
-      thermograd::fuzz::CheckStatus(status);
-      for (const auto& response : responses) {
-        for (const auto& metric : response.step_report().metrics()) {
-          if (!std::isfinite(metric.value())) abort();
-        }
-      }
-      if (!status.ok()) break;
-    }
+  auto session = MakeSession();
+  for (const auto& message :
+       thermograd::fuzz::ReadMessages<thermograd::v1::StreamRunRequest>(data, size)) {
+    if (!session.Receive(0, message).ok()) break;
   }
-  if (admission.bytes() != 0) abort();
+  session.EndAll();
+  thermograd::fuzz::CheckNoViolation(session.violation());
   return 0;
 }

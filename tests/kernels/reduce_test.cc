@@ -1,6 +1,5 @@
 #include "kernels/reduce.h"
 
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -9,6 +8,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "tests/kernels/elements_by_definition.h"
 
 namespace thermograd::kernels {
 namespace {
@@ -19,20 +19,6 @@ std::vector<float> Random(size_t count) {
   std::vector<float> x(count);
   for (float& value : x) value = normal(generator);
   return x;
-}
-
-// binary16 by its definition.
-double HalfByDefinition(uint16_t bits) {
-  const int exponent = (bits >> 10) & 0x1f;
-  const int fraction = bits & 0x3ff;
-  const double sign = (bits & 0x8000) != 0 ? -1 : 1;
-  if (exponent == 0) return sign * std::ldexp(fraction, -24);
-  if (exponent == 31) return fraction == 0 ? sign * INFINITY : NAN;
-  return sign * std::ldexp(1024 + fraction, exponent - 25);
-}
-
-double Bf16ByDefinition(uint16_t bits) {
-  return static_cast<double>(std::bit_cast<float>(static_cast<uint32_t>(bits) << 16));
 }
 
 void CheckEveryPattern(ElementType type, double (*by_definition)(uint16_t)) {
