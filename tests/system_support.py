@@ -64,9 +64,9 @@ def free_address():
 class Server:
     """A server process on free ports of the loopback interface."""
 
-    def __init__(self, *flags):
+    def __init__(self, *flags, program=SERVER):
         self._process = subprocess.Popen(
-            [SERVER, "--listen_address=127.0.0.1:0", "--http_address=127.0.0.1:0", *flags],
+            [program, "--listen_address=127.0.0.1:0", "--http_address=127.0.0.1:0", *flags],
             stderr=subprocess.PIPE,
             text=True,
         )
