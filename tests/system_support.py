@@ -116,6 +116,11 @@ class Server:
             samples[name, frozenset(pairs)] = float(value)
         return samples
 
+    def cpu_seconds(self):
+        """Processor time that the process has used."""
+        fields = pathlib.Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2]
+        return sum(map(int, fields.split()[11:13])) / os.sysconf("SC_CLK_TCK")
+
     def __enter__(self):
         return self
 
