@@ -64,9 +64,9 @@ def free_address():
 class Server:
     """A server process on free ports of the loopback interface."""
 
-    def __init__(self, *flags):
+    def __init__(self, *flags, program=SERVER):
         self._process = subprocess.Popen(
-            [SERVER, "--listen_address=127.0.0.1:0", "--http_address=127.0.0.1:0", *flags],
+            [program, "--listen_address=127.0.0.1:0", "--http_address=127.0.0.1:0", *flags],
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -115,6 +115,11 @@ class Server:
             pairs = re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', labels or "")
             samples[name, frozenset(pairs)] = float(value)
         return samples
+
+    def cpu_seconds(self):
+        """Processor time that the process has used."""
+        fields = pathlib.Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2]
+        return sum(map(int, fields.split()[11:13])) / os.sysconf("SC_CLK_TCK")
 
     def __enter__(self):
         return self

@@ -4,6 +4,7 @@
 #include <iterator>
 #include <vector>
 
+#include "metrics/error_bounds.h"
 #include "metrics/representation_catalogue.h"
 
 namespace thermograd::metrics {
@@ -560,6 +561,7 @@ std::span<const Definition> Catalogue() {
     const std::vector<Definition> representations = RepresentationDefinitions();
     all->insert(all->end(), representations.begin(), representations.end());
     all->insert(all->end(), std::begin(kSampling), std::end(kSampling));
+    for (Definition& definition : *all) definition.error = ErrorBoundOf(definition.name);
     return all;
   }();
   return *catalogue;

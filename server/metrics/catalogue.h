@@ -25,6 +25,9 @@ struct Definition {
   const char* inputs;
   /// How a practitioner reads it.
   const char* meaning;
+  /// How exact it is, or why no bound is given: that of its class of formulas, which `Catalogue`
+  /// fills in.
+  const char* error = "";
 };
 
 /// Every metric of a run, in the order of the reference page.

@@ -127,6 +127,7 @@ v1::DescribeMetricsResponse DescribeCatalogue() {
     }
     metric->set_inputs(definition.inputs);
     metric->set_meaning(definition.meaning);
+    metric->set_error(definition.error);
   }
   return response;
 }

@@ -18,7 +18,7 @@ TEST(Catalogue, EntriesAreWholeAndUnique) {
     // Prometheus reserves these suffixes for counters and histograms.
     EXPECT_THAT(name, testing::Not(testing::EndsWith("_total")));
     for (const char* text : {definition.unit, definition.range, definition.help, definition.formula,
-                             definition.inputs, definition.meaning}) {
+                             definition.inputs, definition.meaning, definition.error}) {
       EXPECT_STRNE(text, "") << name;
     }
     EXPECT_THAT(definition.help, testing::Not(testing::HasSubstr("\n"))) << name;

@@ -46,6 +46,7 @@ void PrintSection(const v1::MetricDescription& metric, std::ostream& out) {
   item("Source", metric.citation(), "");
   item("Streamed input", metric.inputs(), "");
   item("Meaning", metric.meaning(), "");
+  if (metric.has_error()) item("Error", metric.error(), "");
 }
 
 // Prints the catalogue as a reference page, in its own order.
@@ -81,7 +82,8 @@ void PrintInFull(const v1::MetricDescription& metric, std::ostream& out) {
               {"formula", metric.formula()},
               {"citation", metric.citation()},
               {"inputs", metric.inputs()},
-              {"meaning", metric.meaning()}},
+              {"meaning", metric.meaning()},
+              {"error", metric.error()}},
              "  ", out);
 }
 
