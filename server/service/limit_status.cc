@@ -34,4 +34,11 @@ std::optional<Limit> ExceededLimit(const absl::Status& status) {
   return static_cast<Limit>(found - kLimitNames.begin());
 }
 
+bool MayBeAdmittedLater(const absl::Status& status) {
+  const std::optional<Limit> limit = ExceededLimit(status);
+  return limit == Limit::max_streams || limit == Limit::max_comparisons ||
+         limit == Limit::max_runs || limit == Limit::max_memory_bytes ||
+         limit == Limit::max_resident_bytes;
+}
+
 }  // namespace thermograd::service

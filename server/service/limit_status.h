@@ -17,6 +17,9 @@ absl::Status LimitExceeded(Limit limit, const Limits& limits, absl::string_view 
 /// The limit that a status made by LimitExceeded names.
 std::optional<Limit> ExceededLimit(const absl::Status& status);
 
+/// Whether what was refused for want of room may be admitted once others have left.
+bool MayBeAdmittedLater(const absl::Status& status);
+
 }  // namespace thermograd::service
 
 #endif  // THERMOGRAD_SERVICE_LIMIT_STATUS_H_

@@ -48,6 +48,11 @@ class Refused final : public Reactor {
   void OnDone() override { delete this; }
 };
 
+// gRPC's way to tell a client that the same call may succeed after so many milliseconds.
+void InviteRetry(const absl::Status& status, grpc::CallbackServerContext* context) {
+  if (MayBeAdmittedLater(status)) context->AddTrailingMetadata("grpc-retry-pushback-ms", "5000");
+}
+
 // What a client gets that comes, or whose step ends, while the service drains.
 absl::Status Draining() { return absl::UnavailableError("draining: this server is about to stop"); }
 
@@ -264,6 +269,7 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
       StartWrite(&outgoing_);
     } else if (end_ && !handling_) {
       finished_ = true;
+      InviteRetry(*end_, context_);
       Finish(ToGrpc(*end_, environment_.counters));
     }
   }
@@ -299,10 +305,12 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
 class ComparisonReactor final : public grpc::ServerReadReactor<grpc::ByteBuffer>, public OpenCall {
  public:
   ComparisonReactor(const Environment& environment, WorkerPool* workers,
-                    TrainingAnalysisService* service, grpc::ByteBuffer* response)
+                    TrainingAnalysisService* service, grpc::CallbackServerContext* context,
+                    grpc::ByteBuffer* response)
       : environment_(environment),
         workers_(workers),
         service_(service),
+        context_(context),
         response_(response),
         session_(environment.limits, environment.admission) {
     ++environment_.counters->comparisons;
@@ -380,12 +388,14 @@ class ComparisonReactor final : public grpc::ServerReadReactor<grpc::ByteBuffer>
 
   void EndLocked(const absl::Status& status) {
     end_ = true;
+    InviteRetry(status, context_);
     Finish(ToGrpc(status, environment_.counters));
   }
 
   const Environment environment_;
   WorkerPool* const workers_;
   TrainingAnalysisService* const service_;
+  grpc::CallbackServerContext* const context_;
   grpc::ByteBuffer* const response_;
   bool has_place_ = false;
   ComparisonSession session_;
@@ -418,7 +428,7 @@ grpc::ServerReadReactor<grpc::ByteBuffer>* TrainingAnalysisService::CompareRepre
     return new Refused<grpc::ServerReadReactor<grpc::ByteBuffer>>(
         ToGrpc(tenant.status(), environment_.counters));
   }
-  return new ComparisonReactor(environment_, workers_, this, response);
+  return new ComparisonReactor(environment_, workers_, this, context, response);
 }
 
 grpc::ServerUnaryReactor* TrainingAnalysisService::DescribeMetrics(

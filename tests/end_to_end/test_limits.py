@@ -78,7 +78,10 @@ def test_memory(limit):
         with Stream(server) as stream:
             stream.open(large("greedy"))
             stream.send(service.StreamRunRequest(step_begin=small_run.begin(1)), update())
-            assert_beyond(stream.error(), limit, 2 << 20)
+            error = stream.error()
+            assert_beyond(error, limit, 2 << 20)
+            is_shared = limit != "max_stream_bytes"
+            assert ("grpc-retry-pushback-ms" in dict(error.trailing_metadata())) == is_shared
         figures = bystander.step(small_run.begin(1), small_run.gradient())
         assert value(figures, "thermograd_gradient_second_moment") == 6
         assert server.rejected("resource_exhausted") == 1
@@ -90,7 +93,10 @@ def test_streams():
         first.open(small_run.declaration("first"))
         with Stream(server) as second:
             second.send(service.StreamRunRequest(run_spec=small_run.declaration("second")))
-            assert_beyond(second.error(), "max_streams", 1)
+            error = second.error()
+            assert_beyond(error, "max_streams", 1)
+            # There may be room later.
+            assert ("grpc-retry-pushback-ms", "5000") in error.trailing_metadata()
         first.step(small_run.begin(1), small_run.gradient())
         assert server.rejected("resource_exhausted") == 1
         assert server.refusals() == {"max_streams": 1}

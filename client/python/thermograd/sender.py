@@ -30,6 +30,8 @@ _TRANSIENT = frozenset(
         grpc.StatusCode.INTERNAL,
     }
 )
+# Trailing metadata by which gRPC's servers say that a call may succeed later: this one is full now.
+_PUSHBACK = "grpc-retry-pushback-ms"
 _ACCEPT_SECONDS = 20.0
 _CANCEL_SECONDS = 1.0
 _FIRST_DELAY_SECONDS = 0.2
@@ -246,18 +248,18 @@ class Sender:
                 spec = self._waiting[0].spec
                 connections = self._connections
             try:
-                code, details = self._stream_once(spec)
+                code, details, is_transient = self._stream_once(spec)
             except OSError as error:  # Such as a certificate that is just being replaced.
-                code, details = grpc.StatusCode.UNAVAILABLE, str(error)
+                code, details, is_transient = grpc.StatusCode.UNAVAILABLE, str(error), True
             except Exception as error:  # Such as credentials of the wrong type: would only recur.
-                code, details = grpc.StatusCode.INVALID_ARGUMENT, repr(error)
+                code, details, is_transient = grpc.StatusCode.INVALID_ARGUMENT, repr(error), False
             with self._changed:
                 self._requeue()
                 self._changed.notify_all()
                 if code is not grpc.StatusCode.OK:
                     reason = f"{code.name}: {details}"
                     self._stats = replace(self._stats, last_error=reason)
-                    if code not in _TRANSIENT:
+                    if not is_transient:
                         self._stop(reason)
                 if self._stats.stopped:
                     return
@@ -295,7 +297,7 @@ class Sender:
             else:
                 self._waiting.appendleft(sent.step)
 
-    def _stream_once(self, spec: run_pb2.RunSpec) -> tuple[grpc.StatusCode, str]:
+    def _stream_once(self, spec: run_pb2.RunSpec) -> tuple[grpc.StatusCode, str, bool]:
         session = _Session()
         channel = self._connect()
         call = service_grpc.TrainingAnalysisServiceStub(channel).StreamRun(
@@ -314,9 +316,11 @@ class Sender:
                 self._receive(session, response)
                 if session.accepted is not None:
                     deadline.cancel()
-            return grpc.StatusCode.OK, ""
+            return grpc.StatusCode.OK, "", True
         except grpc.RpcError as error:
-            return error.code(), error.details()
+            code = error.code()
+            trailers = {key for key, _ in error.trailing_metadata() or ()}
+            return code, error.details(), code in _TRANSIENT or _PUSHBACK in trailers
         finally:
             deadline.cancel()
             with self._changed:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from recording_server import RecordingServer
-from system_support import Server, eventually
+from system_support import Server, Stream, eventually
 from thermograd import sender as sender_module
 from thermograd import wire
 from thermograd.capture import CapturedStep, CapturedTensor
@@ -105,6 +105,18 @@ def test_a_server_that_appears_later_gets_everything():
         assert_accounts(sender.stats)
         assert sender.stats.acknowledged_steps == 5
         assert "UNAVAILABLE" in sender.stats.last_error
+
+
+def test_a_server_that_is_full_gets_everything_when_there_is_room():
+    with Server("--max_streams=1") as server, Running(server.grpc_address) as sender:
+        with Stream(server) as other:
+            other.open(thermograd.run_spec("other", parameters={"w": (1,)}))
+            sender.put(step(0))
+            eventually(lambda: "--max_streams" in (sender.stats.last_error or ""))
+            assert not sender.stats.stopped
+        assert sender.flush(60)
+    assert_accounts(sender.stats)
+    assert sender.stats.acknowledged_steps == 1
 
 
 def test_a_killed_server_costs_no_step_that_was_not_dropped():
