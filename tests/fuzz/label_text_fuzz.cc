@@ -130,7 +130,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                .result = 1.0}});
   environment.runs().Publish(stream, 1, figures, std::make_shared<const Figures>(),
                              {{text, {.nans = 1, .infinities = 2}}}, 0);
-  const thermograd::exporter::RunCollector collector(environment.Get(), 100);
+  const thermograd::exporter::RunCollector collector(environment.Get());
   CheckPage(prometheus::TextSerializer().Serialize(collector.Collect()), text);
   return 0;
 }
