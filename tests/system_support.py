@@ -130,6 +130,10 @@ class Server:
         """Asks the server to drain."""
         self.send_signal(signal.SIGTERM)
 
+    def memory_map(self):
+        """What the process has mapped, as /proc shows it."""
+        return pathlib.Path(f"/proc/{self._process.pid}/maps").read_text(encoding="utf-8")
+
     def kill(self):
         """Ends the process at once, as a crash would."""
         self._process.kill()
