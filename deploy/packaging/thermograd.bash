@@ -18,6 +18,7 @@ _thermograd() {
   local program=$1 word=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]}
   # A value follows the sign of equality, which bash makes a word of its own: it may be a file.
   if [[ "${word}" == "=" || "${COMP_WORDS[COMP_CWORD - 1]}" == "=" ]]; then
+    compopt -o filenames
     mapfile -t COMPREPLY < <(compgen -f -- "${word#=}")
   elif [[ "${program##*/}" == thermograd-server ]]; then
     mapfile -t COMPREPLY < <(compgen -W "$(_thermograd_flags "${program}")" -- "${word}")
@@ -26,10 +27,11 @@ _thermograd() {
   elif [[ "${word}" == -* ]]; then
     mapfile -t COMPREPLY < <(compgen -W "$(_thermograd_flags "${program}" "${command}")" -- "${word}")
   else
+    compopt -o filenames
     mapfile -t COMPREPLY < <(compgen -f -- "${word}")
   fi
   [[ "${#COMPREPLY[@]}" -eq 1 && "${COMPREPLY[0]}" == *= ]] && compopt -o nospace
   return 0
 }
 
-complete -o filenames -F _thermograd thermograd thermograd-server
+complete -F _thermograd thermograd thermograd-server

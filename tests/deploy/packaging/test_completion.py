@@ -44,14 +44,13 @@ class Terminal:
         """Types keys."""
         os.write(self._master, text.encode())
 
-    def wait_for(self, text):
-        """Reads until the terminal has shown the text."""
+    def wait_for(self, *texts):
+        """Reads until the terminal has shown the texts."""
         shown, deadline = "", time.monotonic() + TIMEOUT_SECONDS
-        while text not in shown:
-            readable = select.select([self._master], [], [], deadline - time.monotonic())[0]
-            assert readable, f"{text!r} never came:\n{shown}"
+        while any(text not in shown for text in texts):
+            left = max(0, deadline - time.monotonic())
+            assert select.select([self._master], [], [], left)[0], f"{texts} never came:\n{shown}"
             shown += os.read(self._master, 65536).decode(errors="replace")
-        return shown
 
     def close(self):
         """Ends the shell."""
@@ -88,5 +87,4 @@ def test_the_only_possibility_is_completed(terminal, typed, completed):
 
 def test_commands_are_listed(terminal):
     terminal.type("thermograd \t\t")
-    for command in ("cadence", "watch"):
-        terminal.wait_for(command)
+    terminal.wait_for("cadence", "compare", "describe", "probe", "report", "send", "watch")

@@ -8,7 +8,6 @@ import pathlib
 import re
 import signal
 import subprocess
-import time
 
 import numpy
 import pytest
@@ -70,7 +69,7 @@ class Debian:
     def __init__(self, log):
         self._log = log.open("wb")
         self._process = subprocess.Popen(
-            [*NSPAWN, "--boot", f"--bind-ro={PACKAGE}:/package"],
+            [*NSPAWN, "--boot"],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
         )
         # nspawn's child is the system's first process.
@@ -114,7 +113,9 @@ class Installed(Server):
 
     def log(self):
         """Events of its log, which is systemd's journal."""
-        text = self.debian.run("journalctl", f"--unit={UNIT}", "--output=cat").stdout
+        text = self.debian.run(
+            "journalctl", "--boot", f"--unit={UNIT}", "--output=cat"
+        ).stdout
         return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
@@ -139,6 +140,7 @@ def server(files_before, tmp_path_factory):
          f"--bind-ro={PACKAGE}:/package", "/bin/sh", "-e", "-c", _install_steps()],
         check=True,
     )
+    (BARE_DEBIAN / "package").rmdir()  # where it was mounted
     flags = {"listen_address": free_address(), "http_address": free_address()}
     (BARE_DEBIAN / "etc/default/thermograd-server").write_text(
         'THERMOGRAD_SERVER_FLAGS="' + " ".join(f"--{k}={v}" for k, v in flags.items()) + '"\n',
@@ -178,7 +180,7 @@ def test_its_process_has_no_rights(server):
 
 def test_systemd_finds_its_unit_sound_and_tight(server):
     # The manual pages are there, but no program that shows them.
-    server.debian.run("systemd-analyze", "verify", "--man=no", UNIT)
+    server.debian.run("systemd-analyze", "verify", "--man=no", f"/usr/lib/systemd/system/{UNIT}")
     report = server.debian.run("systemd-analyze", "security", "--no-pager", UNIT).stdout
     exposure = float(re.search(r"Overall exposure level for \S+: ([0-9.]+)", report).group(1))
     assert exposure <= 2, report
