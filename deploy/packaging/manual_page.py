@@ -31,7 +31,9 @@ class Command(NamedTuple):
 def help_page(*command: str) -> str:
     """What the command prints for --help."""
     # Abseil's exit code of --help depends on its version.
-    return subprocess.run([*command, "--help"], stdout=subprocess.PIPE, text=True, check=False).stdout
+    return subprocess.run(
+        [*command, "--help"], stdout=subprocess.PIPE, text=True, check=False
+    ).stdout
 
 
 def server_flags(page: str) -> Iterator[Flag]:

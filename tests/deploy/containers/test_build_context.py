@@ -15,10 +15,14 @@ def _context():
     kept = [line[1:] for line in lines if line.startswith("!")]
     tracked = subprocess.run(
         ["git", "-c", "safe.directory=*", "ls-files"],
-        cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     ).stdout.splitlines()
     return [
-        file for file in tracked
+        file
+        for file in tracked
         if any(file == path or fnmatch.fnmatch(file, path + "/*") for path in kept)
     ]
 
@@ -31,11 +35,14 @@ def test_the_build_is_configured_from_the_context_alone(tmp_path):
         (source / file).chmod((ROOT / file).stat().st_mode)
     assert not (source / "tests").exists()
     subprocess.run(["cmake", "--preset", "release"], cwd=source, check=True)
-    subprocess.run(["ninja", "-n"], cwd=source / "build/release", stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(
+        ["ninja", "-n"], cwd=source / "build/release", stdout=subprocess.DEVNULL, check=True
+    )
     assert (source / "build/release/CPackConfig.cmake").is_file()
     subprocess.run(
         ["/usr/bin/python3", "client/python/generate_stubs.py", tmp_path / "stubs"],
-        cwd=source, check=True,
+        cwd=source,
+        check=True,
     )
     assert (tmp_path / "stubs/thermograd/v1/run_pb2.py").is_file()
 

@@ -33,8 +33,13 @@ class Terminal:
             "TERM": "dumb",
         }
         self._process = subprocess.Popen(
-            [shell, *arguments], stdin=slave, stdout=slave, stderr=slave, cwd=directory,
-            env=environment, start_new_session=True,
+            [shell, *arguments],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            cwd=directory,
+            env=environment,
+            start_new_session=True,
         )
         os.close(slave)
         self.type(f"{setup}; echo {READY[:5]}''{READY[5:]}\n")

@@ -25,7 +25,10 @@ def _help(*command):
 def _words(name):
     """The page as it is shown, line breaks and hyphenation taken back."""
     shown = subprocess.run(
-        ["mandoc", "-Tascii", "-Owidth=400", _page(name)], stdout=subprocess.PIPE, text=True, check=True
+        ["mandoc", "-Tascii", "-Owidth=400", _page(name)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     ).stdout
     return re.sub(r"\s+", " ", re.sub(".\b", "", shown))
 
@@ -34,7 +37,10 @@ def _words(name):
 def test_mandoc_has_no_complaint(name):
     # Style is left out: it objects to lines as long as --help makes them.
     ended = subprocess.run(
-        ["mandoc", "-Tlint", "-Wwarning", _page(name)], stdout=subprocess.PIPE, text=True, check=False
+        ["mandoc", "-Tlint", "-Wwarning", _page(name)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     assert ended.returncode == 0, ended.stdout
 

@@ -70,19 +70,36 @@ class Debian:
         self._log = log.open("wb")
         self._process = subprocess.Popen(
             [*NSPAWN, "--boot"],
-            stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
         )
         # nspawn's child is the system's first process.
         self._first = eventually(lambda: _children(self._process.pid))[-1]
-        eventually(lambda: self.run("systemctl", "is-system-running", check=False).stdout.strip()
-                   in ("running", "degraded"))
+        eventually(
+            lambda: (
+                self.run("systemctl", "is-system-running", check=False).stdout.strip()
+                in ("running", "degraded")
+            )
+        )
 
     def run(self, *command, check=True):
         """Runs a command in the system."""
         ended = subprocess.run(
-            ["nsenter", f"--target={self._first}", "--mount", "--uts", "--ipc", "--pid", "--root",
-             "--wd=/", *command],
-            capture_output=True, text=True, check=False,
+            [
+                "nsenter",
+                f"--target={self._first}",
+                "--mount",
+                "--uts",
+                "--ipc",
+                "--pid",
+                "--root",
+                "--wd=/",
+                *command,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive"},
         )
         assert not check or ended.returncode == 0, f"{command}: {ended.stdout}{ended.stderr}"
@@ -113,9 +130,7 @@ class Installed(Server):
 
     def log(self):
         """Events of its log, which is systemd's journal."""
-        text = self.debian.run(
-            "journalctl", "--boot", f"--unit={UNIT}", "--output=cat"
-        ).stdout
+        text = self.debian.run("journalctl", "--boot", f"--unit={UNIT}", "--output=cat").stdout
         return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
@@ -125,7 +140,8 @@ def files_before():
     # A test that was broken off may have left the package.
     subprocess.run(
         [*NSPAWN, "--as-pid2", "apt-get", "purge", "--autoremove", "--yes", "thermograd*"],
-        capture_output=True, check=False,
+        capture_output=True,
+        check=False,
     )
     return _files()
 
@@ -136,8 +152,16 @@ def server(files_before, tmp_path_factory):
     del files_before
     assert glob.glob(f"{PACKAGE}/*.deb")
     subprocess.run(
-        [*NSPAWN, "--as-pid2", "--setenv=DEBIAN_FRONTEND=noninteractive",
-         f"--bind-ro={PACKAGE}:/package", "/bin/sh", "-e", "-c", _install_steps()],
+        [
+            *NSPAWN,
+            "--as-pid2",
+            "--setenv=DEBIAN_FRONTEND=noninteractive",
+            f"--bind-ro={PACKAGE}:/package",
+            "/bin/sh",
+            "-e",
+            "-c",
+            _install_steps(),
+        ],
         check=True,
     )
     (BARE_DEBIAN / "package").rmdir()  # where it was mounted
@@ -163,7 +187,8 @@ def test_a_run_is_streamed_to_it_from_outside(server, tmp_path):
     numpy.save(gradients, numpy.ones((2, 3), numpy.float32))
     subprocess.run(
         [COMMAND_LINE, "send", "--run=outside", f"--address={server.grpc_address}", gradients],
-        stdout=subprocess.DEVNULL, check=True,
+        stdout=subprocess.DEVNULL,
+        check=True,
     )
     samples = server.scrape()
     key = "thermograd_last_step", frozenset({("run", "outside")})
@@ -197,8 +222,14 @@ def test_it_ends_in_order(server):
     shown = server.debian.run("systemctl", "show", "--property=Result", "--value", UNIT).stdout
     assert shown == "success\n"
     server.debian.run("systemctl", "start", UNIT)
-    eventually(lambda: server.debian.run(
-        "thermograd", "probe", f"--address={server.grpc_address}", check=False).returncode == 0)
+    eventually(
+        lambda: (
+            server.debian.run(
+                "thermograd", "probe", f"--address={server.grpc_address}", check=False
+            ).returncode
+            == 0
+        )
+    )
 
 
 def test_taken_away_it_leaves_nothing(server, files_before):
