@@ -72,7 +72,7 @@ def train(address, seed):
         accumulation="mean",
         window_steps=WINDOW_STEPS,
         probes=[thermograd.Probe("held-out digits", probe_inputs, probe_ids, every=PROBE_EVERY)],
-        on_report=history.add,
+        on_report=history.add, log_freq=1,
     )
     begin = time.monotonic()
     for _ in range(STEPS):

@@ -1,5 +1,6 @@
 #include "export/run_collector.h"
 
+#include <chrono>
 #include <map>
 #include <string>
 #include <unordered_map>
@@ -112,6 +113,8 @@ std::vector<MetricFamily> RunCollector::Collect() const {
 
   Family last_step("thermograd_last_step", "Number of the latest complete step.",
                    MetricType::Gauge);
+  Family last_step_time("thermograd_last_step_timestamp_seconds",
+                        "Unix time at which the latest step was complete.", MetricType::Gauge);
   Family steps("thermograd_run_steps_total", "Steps completed on the run's present stream.",
                MetricType::Counter);
   Family live("thermograd_run_live", "1 while the run's stream is open, 0 in its grace period.",
@@ -126,7 +129,11 @@ std::vector<MetricFamily> RunCollector::Collect() const {
     const std::vector<metrics::Label> labels = RunLabels(run);
     live.Add(run.live ? 1 : 0, labels);
     memory.Add(static_cast<double>(run.memory_bytes), labels);
-    if (run.steps > 0) last_step.Add(static_cast<double>(run.last_step), labels);
+    if (run.steps > 0) {
+      last_step.Add(static_cast<double>(run.last_step), labels);
+      last_step_time.Add(
+          std::chrono::duration<double>(run.last_step_time.time_since_epoch()).count(), labels);
+    }
     steps.Add(static_cast<double>(run.steps), labels);
     for (const auto& [name, counts] : run.non_finite) {
       for (const auto& [kind, count] :
@@ -138,7 +145,7 @@ std::vector<MetricFamily> RunCollector::Collect() const {
       }
     }
   }
-  for (Family* family : {&last_step, &steps, &live, &memory, &non_finite}) {
+  for (Family* family : {&last_step, &last_step_time, &steps, &live, &memory, &non_finite}) {
     if (family->size() > 0) families.push_back(family->Take());
   }
 

@@ -204,6 +204,14 @@ constexpr Definition kCatalogue[] = {
      "Steps of the window that entered the sums.", "T", "", "",
      "gradients of n >= 2 microbatches, or one and the reduced gradient",
      "The denominator of the sums."},
+    {"thermograd_batch_samples", Family::kEntropicForce, "samples", "> 0",
+     "Samples in the gradient that the latest step applies, over all microbatches and ranks.",
+     "b r", "", "", "gradients", "What the noise scale is to be compared with."},
+    {"thermograd_learning_rate", Family::kEntropicForce, "parameter^2/loss", ">= 0",
+     "Learning rate of the latest step, of parameters whose group has no other.", "eta", "", "",
+     "StepBegin.learning_rate; gradients",
+     "Temperature, entropy term and charge drift all fall with it: look here first when one of "
+     "them jumps."},
     {"thermograd_equipartition_index_ratio", Family::kEntropicForce, "1", "[1/K, 1]",
      "How evenly the gradient power is spread over the K parameter groups; parameters without a "
      "group stand for themselves.",
@@ -374,6 +382,18 @@ constexpr Definition kCatalogue[] = {
      "Liu Ziyin, Xu, Chuang 2025, arXiv 2505.12387", "symmetry", "gradients of its parameters",
      "Without weight decay SGD drives it to zero: equipartition. Its sign says which side the "
      "noise shrinks: the one with the larger gradient grows in charge."},
+    {"thermograd_symmetry_gradient_balance_numerator_sum", Family::kSymmetryBreaking,
+     "loss^2/parameter^2", "real",
+     "Sum over the window of the difference of the two sides' squared gradients, for exact "
+     "aggregation. Scalings only: norms of rotations do not add.",
+     "sum_t |g_u|^2 - |g_w|^2", "Liu Ziyin, Xu, Chuang 2025, arXiv 2505.12387", "symmetry",
+     "gradients of its parameters", "Divide sums, never average ratios."},
+    {"thermograd_symmetry_gradient_balance_denominator_sum", Family::kSymmetryBreaking,
+     "loss^2/parameter^2", ">= 0",
+     "Sum over the window of the two sides' squared gradients, for exact aggregation. Scalings "
+     "only: norms of rotations do not add.",
+     "sum_t |g_u|^2 + |g_w|^2", "Liu Ziyin, Xu, Chuang 2025, arXiv 2505.12387", "symmetry",
+     "gradients of its parameters", "Divide sums, never average ratios."},
     {"thermograd_symmetry_entropic_force", Family::kSymmetryBreaking, "loss", "real",
      "Entropic force along the symmetry, mean over the window; the trace for rotations.",
      "(eta / 2) E[g'Ag]", "Liu Ziyin, Xu, Chuang 2025, arXiv 2505.12387", "symmetry",

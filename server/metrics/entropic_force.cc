@@ -329,6 +329,10 @@ void EntropicForces::AppendScope(const Scope& scope, Figures* figures) const {
     figures->push_back(
         {"thermograd_gradient_mean_squared_norm_sum", {}, Finite(mean_squared_norm)});
     figures->push_back({"thermograd_gradient_steps_count", {}, Finite(steps)});
+    const Step& latest = scope.window.entries().back();
+    figures->push_back({"thermograd_batch_samples",
+                        {},
+                        Finite(latest.microbatch_size * latest.sums.applied_microbatches)});
   }
 }
 
@@ -405,6 +409,8 @@ EntropicForces::RunStep EntropicForces::Combine(const EntropicStep& step) const 
 }
 
 void EntropicForces::AppendRun(Figures* figures) const {
+  figures->push_back(
+      {"thermograd_learning_rate", {}, Finite(run_window_.entries().back().learning_rate)});
   double loss = 0;
   double decay = 0;
   std::optional<Undefined> missing;

@@ -156,6 +156,23 @@ constexpr Definition kOtherDefinitions[] = {
      "microbatch",
      "CKA of the whole data set, seen a batch at a time; the window makes it smooth. When it drops "
      "for neighbouring layers, one of them has changed its features."},
+    {"thermograd_cka_minibatch_hsic_sum", Family::kRepresentationSimilarity, "activation^4", "real",
+     "Sum over the window of the microbatches' unbiased HSICs of the two layers, for exact "
+     "aggregation.",
+     "sum HSIC_1(K, L)", "Nguyen, Raghu, Kornblith 2021, arXiv 2010.15327, eq. 2", "layer,other",
+     "as thermograd_cka_minibatch_ratio", "Divide sums, never average ratios."},
+    {"thermograd_cka_minibatch_layer_hsic_sum", Family::kRepresentationSimilarity, "activation^4",
+     "real",
+     "Sum over the window of the microbatches' unbiased HSICs of the layer with itself, for exact "
+     "aggregation.",
+     "sum HSIC_1(K, K)", "Nguyen, Raghu, Kornblith 2021, arXiv 2010.15327, eq. 2", "layer,other",
+     "as thermograd_cka_minibatch_ratio", "Divide sums, never average ratios."},
+    {"thermograd_cka_minibatch_other_hsic_sum", Family::kRepresentationSimilarity, "activation^4",
+     "real",
+     "Sum over the window of the microbatches' unbiased HSICs of the other layer with itself, for "
+     "exact aggregation.",
+     "sum HSIC_1(L, L)", "Nguyen, Raghu, Kornblith 2021, arXiv 2010.15327, eq. 2", "layer,other",
+     "as thermograd_cka_minibatch_ratio", "Divide sums, never average ratios."},
     {"thermograd_cross_run_maximum_cka_ratio", Family::kRepresentationSimilarity, "1", "[0, 1]",
      "Largest linear CKA of any layer with any layer of another run on one probe set.",
      "max over pairs of layers of the biased linear CKA", "arXiv 2602.14486", "probe_set,other_run",

@@ -160,13 +160,14 @@ double QuadraticSymmetry::Trace(const Entries& entries) const {
   return trace;
 }
 
-Result QuadraticSymmetry::RelativeDifference(const Entries& first, const Entries& second) const {
+QuadraticSymmetry::Fraction QuadraticSymmetry::RelativeDifference(const Entries& first,
+                                                                  const Entries& second) const {
   if (form_.kind == QuadraticForm::Kind::kRotation) {
-    return Ratio(Norm(Difference(first, second)), Norm(first) + Norm(second));
+    return {Norm(Difference(first, second)), Norm(first) + Norm(second)};
   }
   const double a = Trace(first);
   const double b = Trace(second);
-  return Ratio(a - b, std::fabs(a) + std::fabs(b));
+  return {a - b, std::fabs(a) + std::fabs(b)};
 }
 
 void QuadraticSymmetry::AppendResidual(const statistics::SymmetrySums& sums,
@@ -369,14 +370,20 @@ void QuadraticSymmetry::AppendBalance(const SymmetryStepContext& context, Figure
     } else if (total.drive.empty()) {
       gap = Undefined::kMissingTensor;
     } else {
-      gap = RelativeDifference(total.drive, total.decay);
+      gap = RelativeDifference(total.drive, total.decay).Value();
     }
   }
   Append("thermograd_symmetry_equilibrium_gap_ratio", gap, figures);
   if (form_.kind == QuadraticForm::Kind::kScaleInvariance) return;
-  Append("thermograd_symmetry_gradient_balance_ratio",
-         RelativeDifference(total.first, total.second), figures);
+  const Fraction balance = RelativeDifference(total.first, total.second);
+  Append("thermograd_symmetry_gradient_balance_ratio", balance.Value(), figures);
   const bool rotation = form_.kind == QuadraticForm::Kind::kRotation;
+  if (!rotation) {
+    Append("thermograd_symmetry_gradient_balance_numerator_sum", Finite(balance.numerator),
+           figures);
+    Append("thermograd_symmetry_gradient_balance_denominator_sum", Finite(balance.denominator),
+           figures);
+  }
   const Entries difference = Difference(total.first, total.second);
   std::vector<double> ratios;
   for (size_t j = 0; j < form_.instances; ++j) {

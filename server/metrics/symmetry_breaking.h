@@ -88,6 +88,12 @@ class QuadraticSymmetry {
     Entries second_order;
     Entries scale;  // |Dtheta|^2 of each instance
   };
+  struct Fraction {
+    double numerator;
+    double denominator;
+
+    Result Value() const { return Ratio(numerator, denominator); }
+  };
   // Charges at the latest step with weights, and what theory adds to them since.
   struct Drift {
     Entries charge;
@@ -119,7 +125,7 @@ class QuadraticSymmetry {
   double Trace(const Entries& entries) const;
   // (first - second) over the sum of their sizes: signed for numbers, of Frobenius norms for
   // matrices.
-  Result RelativeDifference(const Entries& first, const Entries& second) const;
+  Fraction RelativeDifference(const Entries& first, const Entries& second) const;
 
   std::string name_;
   std::vector<Label> labels_;

@@ -374,6 +374,11 @@ void RepresentationAnalysis::CompareMinibatches(const Layer& x, const Layer& y,
   statistics::HsicSums total;
   for (const statistics::HsicSums& entry : window.entries()) total.Merge(entry);
   figures->push_back({"thermograd_cka_minibatch_ratio", labels, metrics::Cka(total)});
+  figures->push_back({"thermograd_cka_minibatch_hsic_sum", labels, metrics::Finite(total.xy)});
+  figures->push_back(
+      {"thermograd_cka_minibatch_layer_hsic_sum", labels, metrics::Finite(total.xx)});
+  figures->push_back(
+      {"thermograd_cka_minibatch_other_hsic_sum", labels, metrics::Finite(total.yy)});
 }
 
 void RepresentationAnalysis::CompareWithEarlierSteps(const Layer& layer, Figures* figures,

@@ -48,6 +48,7 @@ void RunRegistry::Publish(uint64_t stream, uint64_t step,
   if (entry == nullptr) return;
   ++entry->snapshot.steps;
   entry->snapshot.last_step = step;
+  entry->snapshot.last_step_time = std::chrono::system_clock::now();
   entry->snapshot.figures = std::move(figures);
   entry->snapshot.run_figures = std::move(run_figures);
   entry->snapshot.non_finite = non_finite;

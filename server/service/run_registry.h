@@ -26,6 +26,8 @@ struct RunSnapshot {
   /// Steps completed on this stream, and the number of the latest.
   uint64_t steps = 0;
   uint64_t last_step = 0;
+  /// When the latest step was complete.
+  std::chrono::system_clock::time_point last_step_time;
   /// Defined and undefined figures of the latest step: those of this rank alone, and those of the
   /// whole run. Null before the first step.
   std::shared_ptr<const metrics::Figures> figures;

@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes one server, and its query language."""
+"""A real Prometheus that scrapes servers, and its query language."""
 
 import json
 import pathlib
@@ -16,17 +16,19 @@ SCRAPE_INTERVAL = "250ms"
 class Prometheus:
     """The process, with its data in a folder that goes with it."""
 
-    def __init__(self, target):
+    def __init__(self, *targets, rule_files=()):
         self._folder = tempfile.TemporaryDirectory(prefix="thermograd-prometheus-")
         folder = pathlib.Path(self._folder.name)
         self._address = free_address()
         self.url = f"http://{self._address}"
         (folder / "prometheus.yml").write_text(
+            f"global: {{evaluation_interval: {SCRAPE_INTERVAL}}}\n"
+            f"rule_files: {json.dumps([str(path) for path in rule_files])}\n"
             "scrape_configs:\n"
             "  - job_name: thermograd\n"
             f"    scrape_interval: {SCRAPE_INTERVAL}\n"
             f"    scrape_timeout: {SCRAPE_INTERVAL}\n"
-            f'    static_configs: [{{targets: ["{target}"]}}]\n',
+            f"    static_configs: [{{targets: {json.dumps(targets)}}}]\n",
             encoding="utf-8",
         )
         self._log = open(folder / "log", "w+", encoding="utf-8")
@@ -59,14 +61,33 @@ class Prometheus:
         self._log.close()
         self._folder.cleanup()
 
-    def query(self, expression):
-        """Values of an instant query, by the labels of each series."""
-        answer = json.loads(self._get("/api/v1/query?" + urllib.parse.urlencode({"query": expression})))
-        assert answer["status"] == "success"
+    def query(self, expression, **when):
+        """Values of an instant query, by the labels of each series; `time` may be given."""
         return {
             frozenset(series["metric"].items()): float(series["value"][1])
-            for series in answer["data"]["result"]
+            for series in self._ask("query", query=expression, **when)["result"]
         }
+
+    def query_range(self, expression, start, end, step):
+        """Values in time of a range query, by the labels of each series."""
+        found = self._ask("query_range", query=expression, start=start, end=end, step=step)
+        return {
+            frozenset(series["metric"].items()): [float(value) for _, value in series["values"]]
+            for series in found["result"]
+        }
+
+    def label_values(self, label, selector):
+        """Values of a label of the series that are selected."""
+        return self._ask(f"label/{label}/values", **{"match[]": selector})
+
+    def _ask(self, what, **arguments):
+        try:
+            page = self._get(f"/api/v1/{what}?{urllib.parse.urlencode(arguments)}")
+        except urllib.error.HTTPError as error:
+            raise AssertionError(error.read().decode("utf-8")) from error
+        answer = json.loads(page)
+        assert answer["status"] == "success"
+        return answer["data"]
 
     def _get(self, path):
         with urllib.request.urlopen(self.url + path, timeout=TIMEOUT_SECONDS) as page:

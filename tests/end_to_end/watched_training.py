@@ -42,7 +42,7 @@ class Trainer:
                     "digits", self._inputs[:PROBE_SAMPLES], ids=range(PROBE_SAMPLES),
                     every=PROBE_EVERY,
                 )
-            ],
+            ], log_freq=1,
         )
 
     def step(self):

@@ -59,7 +59,7 @@ def test_a_compiled_model_is_watched_and_trains_the_same(recorder, backend, watc
         return thermograd.watch(
             inside if watched == "inside" else model, optimizer, run="compiled",
             address=recorder.address, accumulation="mean",
-            log=["gradients", "parameters", "activations"],
+            log=["gradients", "parameters", "activations"], log_freq=1,
         )  # fmt: skip
 
     inside = network()
@@ -91,7 +91,12 @@ def test_a_model_compiled_and_trained_before_it_is_watched(recorder):
         model,
         inside.parameters(),
         lambda optimizer: thermograd.watch(
-            model, optimizer, run="compiled", address=recorder.address, accumulation="mean"
+            model,
+            optimizer,
+            run="compiled",
+            address=recorder.address,
+            accumulation="mean",
+            log_freq=1,
         ),
     )
     assert [step.begin.microbatches for step in recorder.steps] == [MICROBATCHES] * STEPS

@@ -88,7 +88,7 @@ def final_weights(network):
 
 
 def test_microbatches_and_learning_rates_are_those_of_the_trainer(recorder, tmp_path):
-    callback = ThermogradCallback("hf", address=recorder.address)
+    callback = ThermogradCallback("hf", address=recorder.address, log_freq=1)
     trainer = train(tmp_path, [callback])
     assert callback.stats.hook_errors == 0
     assert [step.begin.step for step in recorder.steps] == list(range(5))
@@ -106,7 +106,7 @@ def test_microbatches_and_learning_rates_are_those_of_the_trainer(recorder, tmp_
 
 
 def test_training_is_bit_identical_with_and_without(recorder, tmp_path):
-    callback = ThermogradCallback("hf", address=recorder.address, log="all")
+    callback = ThermogradCallback("hf", address=recorder.address, log_freq=1, log="all")
     watched = train(tmp_path, [callback]).model
     alone = train(tmp_path, []).model
     for (name, one), other in zip(watched.named_parameters(), alone.parameters(), strict=True):
@@ -115,7 +115,7 @@ def test_training_is_bit_identical_with_and_without(recorder, tmp_path):
 
 
 def test_figures_arrive(server, tmp_path):
-    callback = ThermogradCallback(address=server.grpc_address)
+    callback = ThermogradCallback(address=server.grpc_address, log_freq=1)
     arguments = {"run_name": "hf-figures"}
     train(tmp_path, [callback], **arguments)
     assert callback.stats.acknowledged_steps == 5
@@ -127,7 +127,7 @@ def test_figures_arrive(server, tmp_path):
 
 def test_a_resumed_training_goes_on_counting(recorder, tmp_path):
     network = model()
-    callback = ThermogradCallback("hf", address=recorder.address)
+    callback = ThermogradCallback("hf", address=recorder.address, log_freq=1)
     arguments = transformers.TrainingArguments(
         output_dir=str(tmp_path), report_to=[], per_device_train_batch_size=BATCH, use_cpu=True
     )
@@ -154,7 +154,7 @@ def test_loss_scale_of_the_accelerated_optimizer_is_undone(recorder, tmp_path):
     optimizer = accelerate.optimizer.AcceleratedOptimizer(
         torch.optim.SGD(network.parameters(), lr=0.1), device_placement=False, scaler=scaler
     )
-    callback = ThermogradCallback("hf", address=recorder.address)
+    callback = ThermogradCallback("hf", address=recorder.address, log_freq=1)
     state, control = transformers.TrainerState(), transformers.TrainerControl()
     callback.on_train_begin(arguments, state, control, model=network, optimizer=optimizer)
     for number in range(4):
@@ -182,7 +182,7 @@ def test_errors_never_reach_the_training(tmp_path, caplog):
 
 
 def test_a_second_training_is_a_second_run(recorder, tmp_path):
-    callback = ThermogradCallback("hf", address=recorder.address)
+    callback = ThermogradCallback("hf", address=recorder.address, log_freq=1)
     train(tmp_path, [callback], steps=2)
     train(tmp_path, [callback], steps=3)
     assert len(recorder.specs) == 2

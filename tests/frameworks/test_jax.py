@@ -67,7 +67,7 @@ def test_every_call_is_a_step(recorder, jit):
     schedule = optax.exponential_decay(0.05, 1, 0.9)
     with thermograd.jax.watch(
         run="jax", address=recorder.address, learning_rate=schedule, microbatch_size=4,
-        exclude="steps", first_step=3,
+        exclude="steps", first_step=3, log_freq=1,
     ) as watcher:  # fmt: skip
         losses, params = train(
             optax.chain(thermograd.jax.tap(watcher), optax.sgd(schedule)), 6, jit=jit
@@ -83,7 +83,7 @@ def test_every_call_is_a_step(recorder, jit):
 def test_accumulated_gradients_are_microbatches(recorder):
     with thermograd.jax.watch(
         run="jax", address=recorder.address, learning_rate=0.05, microbatch_size=4,
-        microbatches=3, exclude="steps", log=["gradients", "parameters", "updates"],
+        microbatches=3, exclude="steps", log=["gradients", "parameters", "updates"], log_freq=1,
     ) as watcher:  # fmt: skip
         losses, params = train(
             optax.chain(
@@ -118,7 +118,9 @@ def test_log_freq(recorder):
 
 @pytest.mark.parametrize("make", [lambda: optax.sgd(0.05), lambda: optax.adamw(1e-2)])
 def test_training_is_bit_identical_with_and_without(recorder, make):
-    with thermograd.jax.watch(run="jax", address=recorder.address, learning_rate=0.05) as watcher:
+    with thermograd.jax.watch(
+        run="jax", address=recorder.address, learning_rate=0.05, log_freq=1
+    ) as watcher:
         tapped = optax.chain(thermograd.jax.tap(watcher), optax.clip_by_global_norm(1.0), make())
         watched = train(tapped, 8)
     alone = train(optax.chain(optax.clip_by_global_norm(1.0), make()), 8)
@@ -140,7 +142,7 @@ def test_figures_arrive(server):
     with thermograd.jax.watch(
         run="jax-figures", address=server.grpc_address, learning_rate=0.05, optimizer=SGD,
         microbatch_size=4, microbatches=2, exclude="steps", symmetries=[hidden],
-        on_report=reports.append,
+        on_report=reports.append, log_freq=1,
     ) as watcher:  # fmt: skip
         train(
             optax.chain(
@@ -163,7 +165,9 @@ def test_figures_arrive(server):
 def test_large_arrays_pass(recorder):
     """Callbacks that wait for their arguments have been seen to stop the runtime."""
     params = {"w": jnp.ones((1500, 1500))}
-    with thermograd.jax.watch(run="jax", address=recorder.address, learning_rate=0.1) as watcher:
+    with thermograd.jax.watch(
+        run="jax", address=recorder.address, learning_rate=0.1, log_freq=1
+    ) as watcher:
         optimizer = optax.chain(thermograd.jax.tap(watcher), optax.sgd(0.1))
         state = optimizer.init(params)
 
@@ -180,10 +184,10 @@ def test_large_arrays_pass(recorder):
 
 def test_errors_never_reach_the_training(recorder, caplog):
     with pytest.raises(ValueError, match="speed"):
-        thermograd.jax.watch(run="jax", learning_rate=0.1, log=["speed"])
+        thermograd.jax.watch(run="jax", learning_rate=0.1, log=["speed"], log_freq=1)
     with caplog.at_level(logging.WARNING, "thermograd"):
         with thermograd.jax.watch(
-            run="jax", address=recorder.address, learning_rate=0.1, include="absent"
+            run="jax", address=recorder.address, learning_rate=0.1, include="absent", log_freq=1
         ) as watcher:
             losses, _ = train(optax.chain(thermograd.jax.tap(watcher), optax.sgd(0.05)), 3)
         assert watcher.stats.hook_errors

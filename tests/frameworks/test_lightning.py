@@ -89,7 +89,8 @@ def test_microbatches_and_learning_rates_are_those_of_the_trainer(
     recorder, tmp_path, calls_itself
 ):
     callback = ThermogradCallback(
-        "lightning", address=recorder.address, log=["gradients", "parameters", "activations"]
+        "lightning", address=recorder.address, log=["gradients", "parameters", "activations"],
+        log_freq=1,
     )
     module = train(tmp_path, [callback], module=Classifier(calls_itself))
     assert callback.stats.hook_errors == 0
@@ -106,14 +107,14 @@ def test_microbatches_and_learning_rates_are_those_of_the_trainer(
 
 
 def test_a_last_step_of_fewer_microbatches(recorder, tmp_path):
-    callback = ThermogradCallback("lightning", address=recorder.address)
+    callback = ThermogradCallback("lightning", address=recorder.address, log_freq=1)
     module = train(tmp_path, [callback], accumulate=4, epochs=2)
     assert [step.begin.microbatches for step in recorder.steps] == [4, 4, 2] * 2
     streamed_run.check_plain_sgd(recorder, final_weights(module))
 
 
 def test_training_is_bit_identical_with_and_without(recorder, tmp_path):
-    callback = ThermogradCallback("lightning", address=recorder.address, log="all")
+    callback = ThermogradCallback("lightning", address=recorder.address, log_freq=1, log="all")
     watched = train(tmp_path, [callback], gradient_clip_val=0.1)
     alone = train(tmp_path, [], gradient_clip_val=0.1)
     for (name, one), other in zip(watched.named_parameters(), alone.parameters(), strict=True):
@@ -122,7 +123,7 @@ def test_training_is_bit_identical_with_and_without(recorder, tmp_path):
 
 
 def test_figures_arrive(server, tmp_path):
-    callback = ThermogradCallback("lightning-figures", address=server.grpc_address)
+    callback = ThermogradCallback("lightning-figures", address=server.grpc_address, log_freq=1)
     module = train(tmp_path, [callback])
     assert callback.stats.acknowledged_steps == 5
     found = streamed_run.figures(server, "lightning-figures")
@@ -139,7 +140,7 @@ def test_loss_scale_of_mixed_precision_is_undone(recorder, tmp_path):
     # Autocasting to bfloat16 with a scaler, as with half precision, but for any device.
     precision = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=8.0))
     precision.forward_context = lambda: torch.autocast("cpu", enabled=False)
-    callback = ThermogradCallback("lightning", address=recorder.address)
+    callback = ThermogradCallback("lightning", address=recorder.address, log_freq=1)
     module = train(tmp_path, [callback], plugins=[precision])
     assert {step.begin.loss_scale for step in recorder.steps} == {4.0}
     streamed_run.check_plain_sgd(recorder, final_weights(module))
@@ -163,7 +164,7 @@ def test_a_training_that_is_broken_off_ends_its_run(recorder, tmp_path):
                 raise RuntimeError("broken")
             return super().training_step(batch, batch_idx)
 
-    callback = ThermogradCallback("lightning", address=recorder.address)
+    callback = ThermogradCallback("lightning", address=recorder.address, log_freq=1)
     with pytest.raises(RuntimeError, match="broken"):
         train(tmp_path, [callback], module=Broken())
     assert [step.begin.step for step in recorder.steps] == [0, 1]

@@ -272,7 +272,7 @@ def test_the_server_takes_and_confirms_all(server, name, mode):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     with thermograd.watch(
         model, optimizer, run=f"{name}-{mode}", address=server.grpc_address, mode=mode,
-        microbatch_size=3,
+        microbatch_size=3, log_freq=1,
     ) as watcher:  # fmt: skip
         backward(model, outputs)
         optimizer.step()

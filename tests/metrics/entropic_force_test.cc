@@ -40,6 +40,8 @@ TEST(EntropicForces, EstimatesOfTwoMicrobatches) {
   EXPECT_DOUBLE_EQ(Value(figures, "thermograd_gradient_covariance_trace"), 2);
   EXPECT_DOUBLE_EQ(Value(figures, "thermograd_gradient_mean_squared_norm"), 3);
   EXPECT_DOUBLE_EQ(Value(figures, "thermograd_gradient_noise_scale_samples"), 5 * 2 / 3.0);
+  EXPECT_DOUBLE_EQ(Value(figures, "thermograd_batch_samples"), 5 * 2);
+  EXPECT_DOUBLE_EQ(Value(figures, "thermograd_learning_rate"), 0.1);
   EXPECT_DOUBLE_EQ(Value(figures, "thermograd_parameter_gradient_signal_to_noise"), 1.5);
   // The step applies the mean gradient, 2: S = 4 / 4, of which the noise is 2 / 2 / 4.
   EXPECT_DOUBLE_EQ(Value(figures, "thermograd_entropy_term"), 1);
@@ -64,6 +66,7 @@ TEST(EntropicForces, TheReducedGradientStandsForAllMicrobatches) {
   const double noise = (5.0 - 3.25) / (1 / 5.0 - 1 / 40.0);
   EXPECT_DOUBLE_EQ(Value(figures, "thermograd_gradient_mean_squared_norm"), signal);
   EXPECT_DOUBLE_EQ(Value(figures, "thermograd_gradient_noise_scale_samples"), noise / signal);
+  EXPECT_DOUBLE_EQ(Value(figures, "thermograd_batch_samples"), 40);
 }
 
 TEST(EntropicForces, RatiosAreRatiosOfWindowSums) {

@@ -1,7 +1,9 @@
 #include "metrics/symmetry_breaking.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string_view>
 
 #include "gtest/gtest.h"
 #include "metrics/catalogue.h"
@@ -151,6 +153,8 @@ TEST(QuadraticSymmetry, BalanceIsARatioOfSumsOverTheWindow) {
   }
   // The first step has left; (1 + 9 - 2) / (1 + 9 + 2).
   EXPECT_DOUBLE_EQ(Value(figures, "thermograd_symmetry_gradient_balance_ratio"), 8.0 / 12);
+  EXPECT_DOUBLE_EQ(Value(figures, "thermograd_symmetry_gradient_balance_numerator_sum"), 8);
+  EXPECT_DOUBLE_EQ(Value(figures, "thermograd_symmetry_gradient_balance_denominator_sum"), 12);
   EXPECT_DOUBLE_EQ(Value(figures, "thermograd_symmetry_entropic_force"), 0.05 * 4);
 }
 
@@ -190,6 +194,18 @@ TEST(QuadraticSymmetry, ZeroAndOverflowHaveReasons) {
     if (const double* value = std::get_if<double>(&figure.result)) {
       EXPECT_TRUE(std::isfinite(*value)) << figure.name;
     }
+  }
+}
+
+TEST(QuadraticSymmetry, OnlyScalingsHaveSumsOfTheirBalance) {
+  for (const Kind kind : {Kind::kScaling, Kind::kRotation, Kind::kScaleInvariance}) {
+    QuadraticSymmetry symmetry("s", {.kind = kind}, true, 8);
+    Figures figures;
+    symmetry.AddStep({1, 0.1, 0}, Scalars(1, 2, 2, 1), &figures);
+    const bool has_sums = std::any_of(figures.begin(), figures.end(), [](const Figure& figure) {
+      return std::string_view(figure.name) == "thermograd_symmetry_gradient_balance_numerator_sum";
+    });
+    EXPECT_EQ(has_sums, kind == Kind::kScaling);
   }
 }
 

@@ -257,8 +257,15 @@ TEST_F(RepresentationAnalysisTest, MinibatchesAddUpOverTheWindow) {
       }
       figures = AddStep(analysis, {a, b});
     }
-    EXPECT_NEAR(Value(figures, "thermograd_cka_minibatch_ratio", {{"layer", "a"}, {"other", "b"}}),
+    const std::vector<metrics::Label> labels = {{"layer", "a"}, {"other", "b"}};
+    EXPECT_NEAR(Value(figures, "thermograd_cka_minibatch_ratio", labels),
                 sums.xy / std::sqrt(sums.xx * sums.yy), 1e-12);
+    const double scale = std::sqrt(sums.xx * sums.yy);
+    for (const auto& [name, sum] : {std::pair{"thermograd_cka_minibatch_hsic_sum", sums.xy},
+                                    {"thermograd_cka_minibatch_layer_hsic_sum", sums.xx},
+                                    {"thermograd_cka_minibatch_other_hsic_sum", sums.yy}}) {
+      EXPECT_NEAR(Value(figures, name, labels), sum, 1e-12 * scale) << name;
+    }
   }
 }
 

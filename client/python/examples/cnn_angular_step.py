@@ -87,7 +87,7 @@ def train(address, steps, run=RUN):
     inputs, labels = job.digits(wrong_labels=0.1)
     with thermograd.watch(
         model, optimizer, run=run, address=address, symmetries=symmetries, window_steps=64,
-        on_report=curves.take,
+        on_report=curves.take, log_freq=1,
     ) as watcher:  # fmt: skip
         for batch in job.batches(inputs, labels, steps=steps, microbatches=1, size=BATCH):
             job.train_step(model, optimizer, watcher, batch)

@@ -117,7 +117,7 @@ def train(address, steps, run=RUN):
     with thermograd.watch(
         model, optimizer, run=run, address=address, accumulation="mean", symmetries=symmetries(),
         log=["gradients", "parameters", "updates"], include="attention|mlp", window_steps=32,
-        on_report=curves.take,
+        on_report=curves.take, log_freq=1,
     ) as watcher:  # fmt: skip
         for _ in range(steps):
             optimizer.zero_grad()

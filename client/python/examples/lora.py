@@ -75,7 +75,7 @@ def train(address, steps, run=RUN):
     optimizer = torch.optim.SGD(trained, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     with thermograd.watch(
         model, optimizer, run=run, address=address, symmetries=symmetries, accumulation="mean",
-        window_steps=64, on_report=curves.take,
+        window_steps=64, on_report=curves.take, log_freq=1,
     ) as watcher:  # fmt: skip
         for batch in job.batches(
             mirrored, labels, steps=steps, microbatches=MICROBATCHES, size=SIZE, seed=1

@@ -41,7 +41,7 @@ def train(address, steps, runs=RUNS):
         )
         with thermograd.watch(
             model, optimizer, run=run, address=address, accumulation="mean", window_steps=32,
-            log=["gradients", "parameters", "updates"], on_report=curves.take,
+            log=["gradients", "parameters", "updates"], on_report=curves.take, log_freq=1,
         ) as watcher:  # fmt: skip
             for batch in job.batches(
                 inputs, labels, steps=steps, microbatches=MICROBATCHES, size=SIZE

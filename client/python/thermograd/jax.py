@@ -18,6 +18,7 @@ import optax
 from jax.experimental import io_callback
 
 from thermograd import wire
+from thermograd.cadence import DEFAULT_LOG_FREQ
 from thermograd.capture import CapturedStep, CapturedTensor
 from thermograd.declaration import Symmetry, run_spec
 from thermograd.report import MetricKey, report_values
@@ -38,7 +39,7 @@ def watch(
     address: str = "127.0.0.1:50051",
     credentials: grpc.ChannelCredentials | None = None,
     log: Iterable[str] = ("gradients", "parameters"),
-    log_freq: int = 1,
+    log_freq: int = DEFAULT_LOG_FREQ,
     include: str | None = None,
     exclude: str | None = None,
     symmetries: Sequence[Symmetry] = (),
@@ -61,7 +62,7 @@ def watch(
         credentials: gRPC credentials; none: the connection is not encrypted.
         log: what to stream: "gradients", "parameters" (weights; charges need them), "updates" (what
             the optimiser adds to the weights; see `tap_updates`).
-        log_freq: every so many steps are streamed.
+        log_freq: every so many steps are streamed, from the first on.
         include: regular expression; only parameters in whose name it is found are streamed.
         exclude: regular expression; parameters in whose name it is found are not.
         symmetries: those to measure. Flax stores weights (in x out): `Member(transposed=True)`.

@@ -20,7 +20,14 @@ import torch
 from torch import nn
 
 from thermograd import wire
-from thermograd.cadence import changed_cadence, has_step, of_steps, read_cadence, selects
+from thermograd.cadence import (
+    DEFAULT_LOG_FREQ,
+    changed_cadence,
+    has_step,
+    of_steps,
+    read_cadence,
+    selects,
+)
 from thermograd.capture import CapturedStep, CapturedTensor, TensorCopy
 from thermograd.declaration import Layer, Symmetry, parameters_of, run_spec
 from thermograd.optimizer import (
@@ -87,7 +94,7 @@ def watch(
     credentials: grpc.ChannelCredentials | None = None,
     log: str | Iterable[str] = ("gradients", "parameters"),
     mode: Literal["tensors", "statistics", "auto"] = "auto",
-    log_freq: int = 1,
+    log_freq: int = DEFAULT_LOG_FREQ,
     include: str | None = None,
     exclude: str | None = None,
     layers: Sequence[str] | None = None,
@@ -124,7 +131,7 @@ def watch(
         mode: "tensors": gradients, weights and what else `log` says are sent as they are;
             "statistics": only their sums, made where the tensors are, from which the server makes
             the same figures; "auto": the latter for more than 4 million elements.
-        log_freq: every so many steps are streamed.
+        log_freq: every so many steps are streamed, from the first on.
         include: regular expression; only parameters in whose name it is found are streamed.
         exclude: regular expression; parameters in whose name it is found are not.
         layers: names of the modules whose outputs are the activations. Default: all modules that

@@ -79,7 +79,7 @@ class Watched:
             log="gradients",
             accumulation="mean",
             window_steps=1,
-            queue_bytes=1 << 30,
+            queue_bytes=1 << 30, log_freq=1,
         )
 
     def step(self) -> None:

@@ -140,6 +140,7 @@ def watched(report: common.Report, server: Any, case: str, tensor: Any, quick: b
             run=f"{mode} {case}",
             address=server.grpc_address,
             log="gradients",
+            log_freq=1,
             microbatch_size=1,
             queue_bytes=1 << 30,
             **({"mode": mode} if has_modes else {}),

@@ -33,6 +33,7 @@ class Training:
         self.step = 0
 
     def watch(self, address, run="r", **options):
+        options.setdefault("log_freq", 1)
         return thermograd.watch(self.model, self.optimizer, run=run, address=address, **options)
 
     def run(self, steps, watcher=None):
@@ -292,9 +293,9 @@ def test_a_wrong_file_is_an_error_of_the_caller(tmp_path, text, message):
     file.write_text(text)
     model = model_of()
     with pytest.raises(ValueError, match=message):
-        thermograd.watch(model, run="r", cadence=file)
+        thermograd.watch(model, run="r", cadence=file, log_freq=1)
     with pytest.raises(OSError):
-        thermograd.watch(model, run="r", cadence=tmp_path / "absent.json")
+        thermograd.watch(model, run="r", cadence=tmp_path / "absent.json", log_freq=1)
     assert all(not p._backward_hooks for p in model.parameters())
 
 
@@ -363,7 +364,7 @@ model = nn.parallel.DistributedDataParallel(nn.Linear(4, 3))
 optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
 reported = []
 with thermograd.watch(
-    model, optimizer, run="ranks", address=address,
+    model, optimizer, run="ranks", address=address, log_freq=1,
     on_report=lambda report: reported.append(report.step),
 ) as watcher:
     for step in range(30):

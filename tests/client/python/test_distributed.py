@@ -39,7 +39,7 @@ own = microbatches // world_size
 reports = []
 with thermograd.watch(
     {"model": model, "trained": trained}[watched], optimizer, run=run, address=address,
-    accumulation="mean", mode=mode,
+    accumulation="mean", mode=mode, log_freq=1,
     log=["gradients", "parameters", "updates"],
     on_report=lambda report: reports.append(
         [[name, labels, value] for (name, labels), value

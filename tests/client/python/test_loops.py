@@ -17,7 +17,7 @@ def test_microbatches_announced_by_a_loop_that_calls_parts_or_the_whole(recorder
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with thermograd.watch(
         model, optimizer, run="parts", address=recorder.address,
-        log=["gradients", "activations"],
+        log=["gradients", "activations"], log_freq=1,
     ) as watcher:  # fmt: skip
         for calls_whole in (False, True, False):
             optimizer.zero_grad()
@@ -40,7 +40,9 @@ def test_microbatches_announced_by_a_loop_that_calls_parts_or_the_whole(recorder
 def test_gradients_of_an_update_left_out_are_discarded(recorder):
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with thermograd.watch(model, optimizer, run="parts", address=recorder.address) as watcher:
+    with thermograd.watch(
+        model, optimizer, run="parts", address=recorder.address, log_freq=1
+    ) as watcher:
         for number in range(3):
             loss = (number + 1) * model(torch.ones(2, 3)).sum()
             loss.backward()
@@ -52,3 +54,16 @@ def test_gradients_of_an_update_left_out_are_discarded(recorder):
     assert [step.begin.microbatches for step in recorder.steps] == [1, 1]
     biases = [recorder.named(step, GRADIENT)["2.bias", 0] for step in recorder.steps]
     assert [bias.tolist() for bias in biases] == [[2, 2], [6, 6]]
+
+
+def test_by_default_every_16th_step_is_streamed(recorder):
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with thermograd.watch(model, optimizer, run="default", address=recorder.address) as watcher:
+        for _ in range(34):
+            optimizer.zero_grad()
+            model(torch.ones(4, 3)).sum().backward()
+            optimizer.step()
+        assert watcher.flush()
+    assert [step.begin.step for step in recorder.steps] == [0, 16, 32]
+    assert recorder.specs[0].sampling.every_steps == 16

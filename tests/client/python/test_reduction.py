@@ -62,7 +62,7 @@ def reports_of(
 
     with thermograd.watch(
         model, optimizer, run=run, address=server.grpc_address, on_report=keep,
-        accumulation="mean", microbatch_size=SAMPLES, **options,
+        accumulation="mean", microbatch_size=SAMPLES, **{"log_freq": 1, **options},
     ) as watcher:  # fmt: skip
         for step in range(steps):
             optimizer.zero_grad()
@@ -271,7 +271,7 @@ def test_symmetries_whose_shapes_do_not_fit_are_refused():
     ]
     for symmetry in wrong:
         with pytest.raises(ValueError, match="symmetry 's'"):
-            thermograd.watch(model, run="r", mode="statistics", symmetries=[symmetry])
+            thermograd.watch(model, run="r", mode="statistics", symmetries=[symmetry], log_freq=1)
 
 
 def test_non_finite_elements_are_counted_and_spoil_no_other_parameter(server, recorder):
@@ -290,7 +290,9 @@ def test_non_finite_elements_are_counted_and_spoil_no_other_parameter(server, re
         microbatches=2, steps=1,
     )  # fmt: skip
     model = make_model()
-    with thermograd.watch(model, run="r", address=recorder.address, mode="statistics") as watcher:
+    with thermograd.watch(
+        model, run="r", address=recorder.address, mode="statistics", log_freq=1
+    ) as watcher:
         for seed in (0, 1):
             loss(model, seed).backward()
         watcher.step()
@@ -325,7 +327,7 @@ def test_nothing_waits_for_the_device_within_a_step(recorder, monkeypatch):
     log = ["gradients", "parameters", "updates", "activations"]
     with thermograd.watch(
         model, optimizer, run="r", address=recorder.address, mode="statistics", log=log,
-        scaler=scaler, project_width=4,
+        scaler=scaler, project_width=4, log_freq=1,
     ) as watcher:  # fmt: skip
         for name in ("item", "__bool__", "__float__", "__int__", "tolist", "cpu", "numpy"):
             forbid(name)
@@ -347,7 +349,9 @@ def test_gradients_left_by_an_earlier_step_are_not_added(recorder):
     model = make_model()
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 7.0)
-    with thermograd.watch(model, run="r", address=recorder.address, mode="statistics") as watcher:
+    with thermograd.watch(
+        model, run="r", address=recorder.address, mode="statistics", log_freq=1
+    ) as watcher:
         loss_of(model, 0).backward()
         watcher.step()
     twin = make_model()
@@ -364,7 +368,7 @@ def test_whole_weights_come_only_when_they_are_due(recorder):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with thermograd.watch(
         model, optimizer, run="r", address=recorder.address, mode="statistics",
-        spectrum_every_steps=3,
+        spectrum_every_steps=3, log_freq=1,
     ):  # fmt: skip
         for seed in range(4):
             loss_of(model, seed).backward()
@@ -392,7 +396,7 @@ def test_messages_keep_within_a_chunk_and_larger_symmetries_are_left_out(caplog)
     limit = 600
     with RecordingServer(max_chunk_bytes=limit) as server:
         with thermograd.watch(
-            model, optimizer, run="r", address=server.address, mode="statistics"
+            model, optimizer, run="r", address=server.address, mode="statistics", log_freq=1
         ) as watcher:
             for seed in range(3):
                 loss_of(model, seed).backward()
@@ -418,7 +422,7 @@ def test_log_chooses_what_is_summed(recorder, log):
     model = make_model()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with thermograd.watch(
-        model, optimizer, run="r", address=recorder.address, mode="statistics", log=log
+        model, optimizer, run="r", address=recorder.address, mode="statistics", log=log, log_freq=1
     ) as watcher:
         loss_of(model, 0).backward()
         optimizer.step()
@@ -438,7 +442,7 @@ def test_log_chooses_what_is_summed(recorder, log):
 @pytest.mark.parametrize("width, is_reduced", [(100, False), (2100, True)])
 def test_auto_is_statistics_for_large_models(recorder, width, is_reduced):
     model = nn.Linear(width, 2000)
-    with thermograd.watch(model, run="r", address=recorder.address) as watcher:
+    with thermograd.watch(model, run="r", address=recorder.address, log_freq=1) as watcher:
         model(torch.ones(1, width)).sum().backward()
         watcher.step()
     stats = watcher.stats
@@ -456,7 +460,7 @@ def test_a_hundred_million_parameters_take_a_hundredth_of_the_bytes(recorder):
     elements = sum(p.numel() for p in model.parameters())
     assert elements > 100_000_000
     with thermograd.watch(
-        model, run="r", address=recorder.address, log=["gradients", "parameters"]
+        model, run="r", address=recorder.address, log=["gradients", "parameters"], log_freq=1
     ) as watcher:
         for seed in range(2):
             model.zero_grad(set_to_none=True)

@@ -43,7 +43,9 @@ def test_a_probe_draws_the_same_samples_in_every_run(recorder):
         model = model_of()
         state = torch.get_rng_state()
         probe = thermograd.Probe("held-out", inputs, ids, samples=7)
-        with thermograd.watch(model, run=run, address=recorder.address, probes=[probe]) as watcher:
+        with thermograd.watch(
+            model, run=run, address=recorder.address, probes=[probe], log_freq=1
+        ) as watcher:
             step(model, watcher)
         assert torch.equal(torch.get_rng_state(), state)
         (declared,) = recorder.specs[-1].probe_sets
@@ -73,7 +75,7 @@ def test_wide_activations_are_projected_by_one_matrix_a_step(recorder):
     model = model_of()
     state = torch.get_rng_state()
     with thermograd.watch(
-        model, run="r", address=recorder.address, log="all", project_width=8
+        model, run="r", address=recorder.address, log="all", project_width=8, log_freq=1
     ) as watcher:
         for _ in range(2):
             # Both microbatches have the same inputs.
@@ -94,7 +96,7 @@ def test_wide_activations_are_projected_by_one_matrix_a_step(recorder):
 def test_narrow_activations_are_as_they_are(recorder):
     model = model_of()
     with thermograd.watch(
-        model, run="r", address=recorder.address, log="all", project_width=40
+        model, run="r", address=recorder.address, log="all", project_width=40, log_freq=1
     ) as watcher:
         step(model, watcher)
     (layer,) = recorder.specs[0].layers
@@ -123,4 +125,4 @@ def test_products_of_projections_are_without_bias():
 
 def test_wrong_width():
     with pytest.raises(ValueError, match="project_width"):
-        thermograd.watch(model_of(), run="r", project_width=0)
+        thermograd.watch(model_of(), run="r", project_width=0, log_freq=1)

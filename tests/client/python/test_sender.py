@@ -347,7 +347,7 @@ def test_training_goes_on_while_the_server_is_silent(recorder):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     finished = threading.Event()
     watcher = thermograd.watch(
-        model, optimizer, run="r", address=recorder.address, queue_bytes=10_000
+        model, optimizer, run="r", address=recorder.address, queue_bytes=10_000, log_freq=1
     )
 
     def train():
@@ -374,7 +374,7 @@ def test_reports_reach_metrics(recorder):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     seen = []
     with thermograd.watch(
-        model, optimizer, run="r", address=recorder.address, on_report=seen.append
+        model, optimizer, run="r", address=recorder.address, on_report=seen.append, log_freq=1
     ) as watcher:
         assert watcher.metrics() == {}
         model(torch.ones(4, 2)).sum().backward()

@@ -539,7 +539,12 @@ def test_residuals_are_those_that_the_server_reports(server):
     ]
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with thermograd.watch(
-        model, optimizer, run="residuals", address=server.grpc_address, symmetries=symmetries
+        model,
+        optimizer,
+        run="residuals",
+        address=server.grpc_address,
+        symmetries=symmetries,
+        log_freq=1,
     ) as watcher:
         model(torch.randn(9, 4)).square().mean().backward()
         expected = thermograd.symmetry_residuals(model, symmetries)
@@ -599,7 +604,12 @@ def test_what_does_not_hold_is_withdrawn_from_the_run(server, caplog, penalty, m
     model = nn.Sequential(*sequential(nn.ReLU()), nn.ReLU(), nn.Linear(2, 2))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     with caplog.at_level(logging.WARNING, "thermograd"), thermograd.watch(
-        model, optimizer, run=f"withdrawn-{penalty}", address=server.grpc_address, mode=mode
+        model,
+        optimizer,
+        run=f"withdrawn-{penalty}",
+        address=server.grpc_address,
+        mode=mode,
+        log_freq=1,
     ) as watcher:
         train(model, watcher, optimizer, 6, penalty)
         measured = {
@@ -623,7 +633,7 @@ def test_given_symmetries_are_kept(server):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     given = [NeuronRescaling("given", "0.weight", "2.weight", "0.bias")]
     with thermograd.watch(
-        model, optimizer, run="given", address=server.grpc_address, symmetries=given
+        model, optimizer, run="given", address=server.grpc_address, symmetries=given, log_freq=1
     ) as watcher:
         train(model, watcher, optimizer, 5, False)
         key = thermograd.metric_key("thermograd_symmetry_residual_ratio", symmetry="given")
@@ -633,7 +643,9 @@ def test_given_symmetries_are_kept(server):
 def test_trainers_of_one_run_are_only_warned(recorder, caplog):
     model = sequential(nn.ReLU())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    with thermograd.watch(model, optimizer, run="ranks", address=recorder.address) as watcher:
+    with thermograd.watch(
+        model, optimizer, run="ranks", address=recorder.address, log_freq=1
+    ) as watcher:
         train(model, watcher, optimizer, 1, False)
         # Declarations of several trainers must not come to differ.
         watcher._world_size = 2

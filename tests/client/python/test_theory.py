@@ -29,7 +29,8 @@ def train(model, optimizer, server, run, *, steps, microbatches, **options):
     reports = []
     with thermograd.watch(
         model, optimizer, run=run, address=server.grpc_address, accumulation="mean",
-        on_report=lambda report: reports.append(thermograd.report_values(report)), **options,
+        on_report=lambda report: reports.append(thermograd.report_values(report)), log_freq=1,
+        **options,
     ) as watcher:  # fmt: skip
         for step in range(steps):
             optimizer.zero_grad()

@@ -71,7 +71,7 @@ def test_gradients_weights_and_activations_are_those_of_the_training(recorder):
     optimizer = sgd(model, weight_decay=0.01)
     expected = []
     with thermograd.watch(
-        model, optimizer, run="exact", address=recorder.address, log="all"
+        model, optimizer, run="exact", address=recorder.address, log="all", log_freq=1
     ) as watcher:
         for number in range(3):
             x, _ = batch(number)
@@ -119,7 +119,13 @@ def test_every_backward_pass_is_a_microbatch(recorder, accumulation, loss_scale)
     optimizer = sgd(model)
     factor = 0.5 if accumulation == "mean" else 1.0
     with thermograd.watch(
-        model, optimizer, run="r", address=recorder.address, log="all", accumulation=accumulation
+        model,
+        optimizer,
+        run="r",
+        address=recorder.address,
+        log="all",
+        accumulation=accumulation,
+        log_freq=1,
     ) as watcher:
         expected = [gradients_of(model, seed, factor) for seed in (1, 2)]
         losses = []
@@ -144,7 +150,13 @@ def test_loss_scale_of_mixed_precision_is_declared(recorder):
     model = make_model()
     optimizer = sgd(model)
     with thermograd.watch(
-        model, optimizer, run="r", address=recorder.address, scaler=Scaler(), accumulation="mean"
+        model,
+        optimizer,
+        run="r",
+        address=recorder.address,
+        scaler=Scaler(),
+        accumulation="mean",
+        log_freq=1,
     ):
         expected = [gradients_of(model, seed, 512.0) for seed in (1, 2)]
         for seed in (1, 2):
@@ -161,7 +173,7 @@ def test_a_step_left_out_by_the_scaler_leaves_no_gradients_behind(recorder):
     model = make_model()
     optimizer = sgd(model)
     with thermograd.watch(
-        model, optimizer, run="r", address=recorder.address, log="all"
+        model, optimizer, run="r", address=recorder.address, log="all", log_freq=1
     ) as watcher:
         loss = loss_of(model, 1)
         loss.backward()
@@ -182,7 +194,7 @@ def test_gradients_zeroed_between_forward_and_backward_pass(recorder):
     model = make_model()
     optimizer = sgd(model)
     with thermograd.watch(
-        model, optimizer, run="r", address=recorder.address, log="all"
+        model, optimizer, run="r", address=recorder.address, log="all", log_freq=1
     ) as watcher:
         for seed in range(2):
             loss = loss_of(model, seed)
@@ -226,7 +238,9 @@ def test_log_freq_and_first_step(recorder):
 def test_include_and_exclude(recorder, options, names):
     model = make_model()
     optimizer = sgd(model)
-    with thermograd.watch(model, optimizer, run="r", address=recorder.address, **options):
+    with thermograd.watch(
+        model, optimizer, run="r", address=recorder.address, log_freq=1, **options
+    ):
         loss_of(model, 0).backward()
         optimizer.step()
     assert {parameter.name for parameter in recorder.specs[0].parameters} == names
@@ -249,7 +263,7 @@ def test_include_and_exclude(recorder, options, names):
 def test_log_chooses_what_is_sent(recorder, log, kinds):
     model = make_model()
     optimizer = sgd(model)
-    with thermograd.watch(model, optimizer, run="r", address=recorder.address, log=log):
+    with thermograd.watch(model, optimizer, run="r", address=recorder.address, log=log, log_freq=1):
         loss_of(model, 0).backward()
         optimizer.step()
     (step,) = recorder.steps
@@ -270,7 +284,7 @@ def test_probes_see_the_weights_of_the_step_in_evaluation_mode(recorder):
     probe = thermograd.Probe("held-out", inputs, range(6), every=2, layers=["2", "3"])
     expected = []
     with thermograd.watch(
-        model, optimizer, run="r", address=recorder.address, probes=[probe]
+        model, optimizer, run="r", address=recorder.address, probes=[probe], log_freq=1
     ) as watcher:
         for seed in range(3):
             twin = copy.deepcopy(model).eval()
@@ -301,7 +315,7 @@ def test_a_probe_that_fails_costs_nothing_else(recorder):
     optimizer = sgd(model)
     probe = thermograd.Probe("wrong", torch.zeros(4, INPUTS + 1), range(4))
     with thermograd.watch(
-        model, optimizer, run="r", address=recorder.address, probes=[probe]
+        model, optimizer, run="r", address=recorder.address, probes=[probe], log_freq=1
     ) as watcher:
         expected = gradients_of(model, 0)
         loss_of(model, 0).backward()
@@ -314,7 +328,13 @@ def test_named_layers(recorder):
     model = make_model()
     optimizer = sgd(model)
     with thermograd.watch(
-        model, optimizer, run="r", address=recorder.address, log="activations", layers=["0", "2"]
+        model,
+        optimizer,
+        run="r",
+        address=recorder.address,
+        log="activations",
+        layers=["0", "2"],
+        log_freq=1,
     ):
         loss_of(model, 0).backward()
         optimizer.step()
@@ -330,7 +350,7 @@ def test_similarities_are_chosen_by_name(recorder, similarities, neighbours):
     model = make_model()
     optimizer = sgd(model)
     with thermograd.watch(
-        model, optimizer, run="r", address=recorder.address, similarities=similarities
+        model, optimizer, run="r", address=recorder.address, similarities=similarities, log_freq=1
     ):
         loss_of(model, 0).backward()
         optimizer.step()
@@ -346,7 +366,7 @@ def test_optimizers_that_call_a_closure(recorder, as_keyword):
     calls = []
     expected = []
     with thermograd.watch(
-        model, optimizer, run="r", address=recorder.address, log="all"
+        model, optimizer, run="r", address=recorder.address, log="all", log_freq=1
     ) as watcher:
         for seed in range(2):
             expected.append((weights_of(model), gradients_of(model, seed)))
@@ -375,7 +395,7 @@ def test_optimizers_that_call_a_closure(recorder, as_keyword):
 
 def test_training_without_an_optimizer_object(recorder):
     model = make_model()
-    with thermograd.watch(model, run="r", address=recorder.address) as watcher:
+    with thermograd.watch(model, run="r", address=recorder.address, log_freq=1) as watcher:
         expected = gradients_of(model, 0)
         loss_of(model, 0).backward()
         watcher.step(learning_rate=0.5, weight_decay=0.25)
@@ -401,7 +421,13 @@ def test_watching_changes_neither_weights_nor_random_numbers(recorder, seed):
         if watch:
             probe = thermograd.Probe("p", torch.zeros(4, INPUTS), range(4), every=1)
             watcher = thermograd.watch(
-                model, optimizer, run="r", address=recorder.address, log="all", probes=[probe]
+                model,
+                optimizer,
+                run="r",
+                address=recorder.address,
+                log="all",
+                probes=[probe],
+                log_freq=1,
             )
         for _ in range(6):
             optimizer.zero_grad()
@@ -440,9 +466,9 @@ def test_unwatch_leaves_no_trace(recorder):
     model = make_model()
     optimizer = sgd(model)
     before = set(vars(optimizer)), [dict(m.__dict__) for m in model.modules()]
-    thermograd.watch(model, optimizer, run="r", address=recorder.address, log="all")
+    thermograd.watch(model, optimizer, run="r", address=recorder.address, log="all", log_freq=1)
     with pytest.raises(ValueError, match="already"):
-        thermograd.watch(model, optimizer, run="r", address=recorder.address)
+        thermograd.watch(model, optimizer, run="r", address=recorder.address, log_freq=1)
     thermograd.unwatch(model)
     thermograd.unwatch(model)
     assert set(vars(optimizer)) == before[0]
@@ -457,7 +483,9 @@ def test_unwatch_leaves_no_trace(recorder):
 def test_a_watched_model_is_copied_pickled_and_saved_as_if_unwatched(recorder):
     model = make_model()
     optimizer = sgd(model)
-    with thermograd.watch(model, optimizer, run="r", address=recorder.address, log="all"):
+    with thermograd.watch(
+        model, optimizer, run="r", address=recorder.address, log="all", log_freq=1
+    ):
         loss_of(model, 0).backward()
         optimizer.step()
         copied = copy.deepcopy(model)
@@ -479,14 +507,16 @@ def test_wrapped_methods_keep_their_signature(recorder):
     model = make_model()
     optimizer = torch.optim.Adam(model.parameters())
     before = inspect.signature(optimizer.step), inspect.signature(optimizer.zero_grad)
-    with thermograd.watch(model, optimizer, run="r", address=recorder.address):
+    with thermograd.watch(model, optimizer, run="r", address=recorder.address, log_freq=1):
         assert (inspect.signature(optimizer.step), inspect.signature(optimizer.zero_grad)) == before
 
 
 def test_several_losses_of_a_step_are_averaged_before_and_after_the_update(recorder):
     model = make_model()
     optimizer = sgd(model)
-    with thermograd.watch(model, optimizer, run="r", address=recorder.address) as watcher:
+    with thermograd.watch(
+        model, optimizer, run="r", address=recorder.address, log_freq=1
+    ) as watcher:
         loss_of(model, 0).backward()
         watcher.log(loss=1.0)
         optimizer.step()
@@ -498,7 +528,9 @@ def test_several_losses_of_a_step_are_averaged_before_and_after_the_update(recor
 def test_evaluation_between_steps_is_not_training(recorder):
     model = make_model()
     optimizer = sgd(model)
-    with thermograd.watch(model, optimizer, run="r", address=recorder.address, log="all"):
+    with thermograd.watch(
+        model, optimizer, run="r", address=recorder.address, log="all", log_freq=1
+    ):
         expected = gradients_of(model, 0)
         loss_of(model, 0).backward()
         with torch.no_grad():
@@ -517,7 +549,7 @@ def test_other_types_keep_their_bits(recorder, dtype):
     model = make_model().to(dtype)
     optimizer = sgd(model)
     weight = model[0].weight.detach().clone()
-    with thermograd.watch(model, optimizer, run="r", address=recorder.address):
+    with thermograd.watch(model, optimizer, run="r", address=recorder.address, log_freq=1):
         model(torch.ones(2, INPUTS, dtype=dtype)).sum().backward()
         optimizer.step()
     found = recorder.named(recorder.steps[0], WEIGHT)["0.weight", 0]
@@ -536,7 +568,9 @@ def test_activations_beyond_the_servers_limit_are_left_out_and_said(caplog):
     optimizer = sgd(model)
     with (
         RecordingServer(max_samples=SAMPLES - 1) as recorder,
-        thermograd.watch(model, optimizer, run="r", address=recorder.address, log="all"),
+        thermograd.watch(
+            model, optimizer, run="r", address=recorder.address, log="all", log_freq=1
+        ),
     ):
         for _ in range(2):
             loss_of(model, 0).backward()
@@ -572,7 +606,7 @@ def test_activations_beyond_the_servers_limit_are_left_out_and_said(caplog):
 def test_kind_of_optimizer(recorder, make, kind):
     model = make_model()
     optimizer = make(list(model.parameters()))
-    with thermograd.watch(model, optimizer, run="r", address=recorder.address):
+    with thermograd.watch(model, optimizer, run="r", address=recorder.address, log_freq=1):
         loss_of(model, 0).backward()
         optimizer.step()
     assert recorder.specs[0].optimizer.kind == kind
@@ -582,7 +616,7 @@ def test_kind_of_optimizer(recorder, make, kind):
 def test_nesterov_momentum_is_declared(recorder, nesterov):
     model = make_model()
     optimizer = sgd(model, momentum=0.75, nesterov=nesterov)
-    with thermograd.watch(model, optimizer, run="r", address=recorder.address):
+    with thermograd.watch(model, optimizer, run="r", address=recorder.address, log_freq=1):
         loss_of(model, 0).backward()
         optimizer.step()
     declared = recorder.specs[0].optimizer
@@ -630,7 +664,12 @@ def test_updates_count_against_the_queue(recorder):
     size = sum(p.numel() * p.element_size() for p in model.parameters())
     recorder.acknowledges.clear()
     with thermograd.watch(
-        model, optimizer, run="r", address=recorder.address, log=["gradients", "updates"]
+        model,
+        optimizer,
+        run="r",
+        address=recorder.address,
+        log=["gradients", "updates"],
+        log_freq=1,
     ) as watcher:
         loss_of(model, 0).backward()
         optimizer.step()
@@ -653,7 +692,12 @@ def test_an_update_that_fails_leaves_nothing_behind(recorder):
     model = make_model()
     optimizer = Failing(model.parameters(), lr=0.1)
     with thermograd.watch(
-        model, optimizer, run="r", address=recorder.address, log=["gradients", "updates"]
+        model,
+        optimizer,
+        run="r",
+        address=recorder.address,
+        log=["gradients", "updates"],
+        log_freq=1,
     ) as watcher:
         loss_of(model, 0).backward()
         with pytest.raises(RuntimeError, match="no update"):
@@ -682,7 +726,7 @@ def test_a_step_sent_before_its_update_is_counted_as_it_was_sent():
     optimizer = Flushing(model.parameters(), lr=0.1)
     size = sum(p.numel() * p.element_size() for p in model.parameters())
     watcher = thermograd.watch(
-        model, optimizer, run="r", address="127.0.0.1:9", log=["gradients", "updates"]
+        model, optimizer, run="r", address="127.0.0.1:9", log=["gradients", "updates"], log_freq=1
     )
     loss_of(model, 0).backward()
     optimizer.step()
@@ -694,8 +738,12 @@ def test_a_step_sent_before_its_update_is_counted_as_it_was_sent():
 def test_updates_without_an_optimizer_object(recorder):
     model = make_model()
     with pytest.raises(ValueError, match="optimizer is needed for updates"):
-        thermograd.watch(model, run="r", address=recorder.address, log=["gradients", "updates"])
-    with thermograd.watch(model, run="r", address=recorder.address, log="all") as watcher:
+        thermograd.watch(
+            model, run="r", address=recorder.address, log=["gradients", "updates"], log_freq=1
+        )
+    with thermograd.watch(
+        model, run="r", address=recorder.address, log="all", log_freq=1
+    ) as watcher:
         loss_of(model, 0).backward()
         watcher.step(learning_rate=0.5)
     assert not recorder.specs[0].parameter_kinds
@@ -713,7 +761,9 @@ def test_the_preconditioner_times_the_gradient_is_the_update_without_momentum(
     ]
     optimizer = kind(groups, lr=0.1, betas=(0.0, 0.5), weight_decay=0.0, amsgrad=amsgrad)
     logs = ["gradients", "updates", "preconditioner"]
-    with thermograd.watch(model, optimizer, run="r", address=recorder.address, log=logs) as watcher:
+    with thermograd.watch(
+        model, optimizer, run="r", address=recorder.address, log=logs, log_freq=1
+    ) as watcher:
         for seed in range(4):
             optimizer.zero_grad()
             x, y = batch(seed)
@@ -738,7 +788,7 @@ def test_the_preconditioner_under_momentum_and_decay_is_the_second_moments(recor
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1, weight_decay=0.1)
     expected = []
     with thermograd.watch(
-        model, optimizer, run="r", address=recorder.address, log="preconditioner"
+        model, optimizer, run="r", address=recorder.address, log="preconditioner", log_freq=1
     ) as watcher:
         for seed in range(3):
             optimizer.zero_grad()
@@ -766,7 +816,7 @@ def test_parameters_that_adam_did_not_update_have_no_preconditioner(recorder):
     model = Branching()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     with thermograd.watch(
-        model, optimizer, run="r", address=recorder.address, log="preconditioner"
+        model, optimizer, run="r", address=recorder.address, log="preconditioner", log_freq=1
     ) as watcher:
         for seed, model.is_whole in enumerate((False, True, False)):
             for parameter in model.parameters():
@@ -794,7 +844,9 @@ def test_an_unknown_preconditioner_is_not_sent(recorder, caplog, make):
     model = make_model()
     optimizer = make(model.parameters())
     logs = ["gradients", "preconditioner"]
-    with thermograd.watch(model, optimizer, run="r", address=recorder.address, log=logs) as watcher:
+    with thermograd.watch(
+        model, optimizer, run="r", address=recorder.address, log=logs, log_freq=1
+    ) as watcher:
         for seed in range(2):
             optimizer.zero_grad()
             loss_of(model, seed).backward()
@@ -818,7 +870,7 @@ def test_parameter_groups_have_their_own_learning_rate_and_decay(recorder):
     )
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
     with thermograd.watch(
-        model, optimizer, run="r", address=recorder.address, exclude="2.weight"
+        model, optimizer, run="r", address=recorder.address, exclude="2.weight", log_freq=1
     ) as watcher:
         for seed in range(2):
             loss_of(model, seed).backward()
@@ -841,7 +893,7 @@ def test_parameter_groups_have_their_own_learning_rate_and_decay(recorder):
 def test_parameters_of_a_single_group_stand_alone(recorder):
     model = make_model()
     optimizer = sgd(model)
-    with thermograd.watch(model, optimizer, run="r", address=recorder.address):
+    with thermograd.watch(model, optimizer, run="r", address=recorder.address, log_freq=1):
         loss_of(model, 0).backward()
         optimizer.step()
     assert {p.group for p in recorder.specs[0].parameters} == {""}
@@ -853,7 +905,7 @@ def test_groups_of_the_same_name_are_told_apart_by_number(recorder):
     optimizer = torch.optim.SGD(
         [{"params": layer.parameters(), "name": "linear"} for layer in (model[0], model[2])], lr=0.1
     )
-    with thermograd.watch(model, optimizer, run="r", address=recorder.address):
+    with thermograd.watch(model, optimizer, run="r", address=recorder.address, log_freq=1):
         loss_of(model, 0).backward()
         optimizer.step()
     assert [p.group for p in recorder.specs[0].parameters] == ["0", "0", "1", "1"]
@@ -864,7 +916,9 @@ def test_a_group_added_after_the_first_step_does_not_end_the_run(recorder, caplo
     optimizer = torch.optim.SGD(
         [{"params": model[0].parameters()}, {"params": [model[2].weight]}], lr=0.1
     )
-    with thermograd.watch(model, optimizer, run="r", address=recorder.address) as watcher:
+    with thermograd.watch(
+        model, optimizer, run="r", address=recorder.address, log_freq=1
+    ) as watcher:
         for seed in range(3):
             loss_of(model, seed).backward()
             optimizer.step()
@@ -901,7 +955,9 @@ def test_wrong_arguments(options, message):
 def test_errors_in_hooks_never_reach_the_training(recorder, monkeypatch):
     model = make_model()
     optimizer = sgd(model)
-    with thermograd.watch(model, optimizer, run="r", address=recorder.address) as watcher:
+    with thermograd.watch(
+        model, optimizer, run="r", address=recorder.address, log_freq=1
+    ) as watcher:
         with monkeypatch.context() as patch:
             patch.setattr("thermograd.watcher.Snapshot", None)
             loss_of(model, 0).backward()
@@ -925,7 +981,9 @@ def _use_in_child(model, optimizer, watcher, results):
 def test_a_forked_process_streams_nothing(recorder):
     model = make_model()
     optimizer = sgd(model)
-    with thermograd.watch(model, optimizer, run="r", address=recorder.address) as watcher:
+    with thermograd.watch(
+        model, optimizer, run="r", address=recorder.address, log_freq=1
+    ) as watcher:
         loss_of(model, 0).backward()
         optimizer.step()
         watcher.flush()
@@ -951,7 +1009,7 @@ def test_a_script_that_never_closes_ends_with_everything_sent(recorder, is_reach
         from torch import nn
         model = nn.Linear(2, 2)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        watcher = thermograd.watch(model, optimizer, run="r", address=sys.argv[1])
+        watcher = thermograd.watch(model, optimizer, run="r", address=sys.argv[1], log_freq=1)
         for _ in range(20):
             optimizer.zero_grad()
             model(torch.ones(4, 2)).sum().backward()
@@ -980,7 +1038,9 @@ def test_the_model_inside_data_parallel_is_watched(recorder, tmp_path):
         model = nn.parallel.DistributedDataParallel(make_model())
         optimizer = sgd(model)
         expected = gradients_of(model.module, 0)
-        with thermograd.watch(model, optimizer, run="r", address=recorder.address, log="all"):
+        with thermograd.watch(
+            model, optimizer, run="r", address=recorder.address, log="all", log_freq=1
+        ):
             loss_of(model, 0).backward()
             optimizer.step()
             thermograd.unwatch(model)
