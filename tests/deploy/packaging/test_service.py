@@ -58,30 +58,38 @@ def _install_steps():
     return command
 
 
-def _children(process):
-    path = f"/proc/{process}/task/{process}/children"
-    return [int(word) for word in pathlib.Path(path).read_text(encoding="ascii").split()]
+def _first_process(nspawn):
+    """The system's first process, among the children of the one that makes its container."""
+    children = pathlib.Path(f"/proc/{nspawn}/task/{nspawn}/children").read_text(encoding="ascii")
+    for child in children.split():
+        # Others only prepare it.
+        if pathlib.Path(f"/proc/{child}/comm").read_text(encoding="utf-8") == "systemd\n":
+            return int(child)
+    return None
 
 
 class Debian:
     """The bare Debian, booted."""
 
-    def __init__(self, log):
-        self._log = log.open("wb")
+    def __init__(self):
+        # Beside the system, to be read when the test has failed.
+        self._log = pathlib.Path(f"{BARE_DEBIAN}.boot.log").open("wb")
         self._process = subprocess.Popen(
             [*NSPAWN, "--boot"],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
         )
-        # nspawn's child is the system's first process.
-        self._first = eventually(lambda: _children(self._process.pid))[-1]
-        eventually(
-            lambda: (
-                self.run("systemctl", "is-system-running", check=False).stdout.strip()
-                in ("running", "degraded")
-            )
-        )
+        try:
+            self._first = eventually(lambda: _first_process(self._process.pid))
+            eventually(self._is_up)
+        except BaseException:
+            self.close()
+            raise
+
+    def _is_up(self):
+        shown = self.run("systemctl", "is-system-running", check=False).stdout
+        return shown.strip() in ("running", "degraded")
 
     def run(self, *command, check=True):
         """Runs a command in the system."""
@@ -147,7 +155,7 @@ def files_before():
 
 
 @pytest.fixture(scope="module")
-def server(files_before, tmp_path_factory):
+def server(files_before):
     """The server as a machine has it that was switched on after the package was installed."""
     del files_before
     assert glob.glob(f"{PACKAGE}/*.deb")
@@ -170,7 +178,7 @@ def server(files_before, tmp_path_factory):
         'THERMOGRAD_SERVER_FLAGS="' + " ".join(f"--{k}={v}" for k, v in flags.items()) + '"\n',
         encoding="utf-8",
     )
-    debian = Debian(tmp_path_factory.mktemp("boot") / "log")
+    debian = Debian()
     try:
         yield Installed(debian, *flags.values())
     finally:
