@@ -167,6 +167,10 @@ class Server:
         # What clock_getcpuclockid computes; Python does not offer it for other processes.
         return time.clock_gettime((~self._process.pid << 3) | 2)
 
+    def memory_map(self):
+        """What the process has mapped, as /proc shows it."""
+        return pathlib.Path(f"/proc/{self._process.pid}/maps").read_text(encoding="utf-8")
+
     def kill(self):
         """Ends the process at once, as a crash would."""
         self._process.kill()

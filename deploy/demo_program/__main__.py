@@ -1,4 +1,7 @@
-"""Starts the server and a scene's trainers, shows progress, and draws what the server reported."""
+"""Starts a scene's trainers, shows progress, and draws what the server reported.
+
+The server is started too, unless one that runs already is named.
+"""
 
 import argparse
 import json
@@ -132,14 +135,41 @@ def _train(server_addresses, directory, scene):
     return [json.loads(output.read_text()) for output in outputs]
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--server", required=True)
-    parser.add_argument("--log", required=True, type=pathlib.Path)
+def _show_scene(addresses, scene, pictures):
+    """Trains once; prints the table and draws the picture."""
+    with tempfile.TemporaryDirectory(prefix="thermograd-demo-") as directory:
+        histories = _train(addresses, pathlib.Path(directory), scene)
+    print()
+    scene.print_table(histories)
+    pictures.mkdir(parents=True, exist_ok=True)
+    picture = pictures / scene.PICTURE
+    scene.draw(histories, picture)
+    print(f"\nPicture: {picture}", flush=True)
+
+
+def _arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    server = parser.add_mutually_exclusive_group(required=True)
+    server.add_argument("--server", help="program of the server that is started")
+    server.add_argument(
+        "--running",
+        nargs=2,
+        metavar=("GRPC_ADDRESS", "HTTP_ADDRESS"),
+        help="addresses of a server that runs already",
+    )
+    parser.add_argument("--log", type=pathlib.Path, help="where --server's log is written")
     parser.add_argument("--pictures", required=True, type=pathlib.Path)
     parser.add_argument("--platonic", action="store_true")
-    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--keep", action="store_true", help="leave the server of --server running")
+    parser.add_argument("--repeat", action="store_true", help="train again and again")
     arguments = parser.parse_args()
+    if arguments.server and not arguments.log:
+        parser.error("--server needs --log")
+    return arguments
+
+
+def main():
+    arguments = _arguments()
     scene = platonic_scene if arguments.platonic else digits_scene
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
@@ -147,20 +177,18 @@ def main():
     server = None
     is_kept = False
     try:
-        server, addresses = _start_server(arguments.server, arguments.log)
-        print(
-            f"Server: gRPC on {addresses['grpc']}, http://{addresses['http']}/ lists the runs, "
-            f"instruction set {addresses['simd']}."
-        )
-        with tempfile.TemporaryDirectory(prefix="thermograd-demo-") as directory:
-            histories = _train(addresses, pathlib.Path(directory), scene)
-        print()
-        scene.print_table(histories)
-        arguments.pictures.mkdir(parents=True, exist_ok=True)
-        picture = arguments.pictures / scene.PICTURE
-        scene.draw(histories, picture)
-        print(f"\nPicture: {picture}")
-        is_kept = arguments.keep
+        if arguments.running:
+            addresses = dict(zip(("grpc", "http"), arguments.running))
+        else:
+            server, addresses = _start_server(arguments.server, arguments.log)
+            print(
+                f"Server: gRPC on {addresses['grpc']}, http://{addresses['http']}/ lists the runs, "
+                f"instruction set {addresses['simd']}."
+            )
+        _show_scene(addresses, scene, arguments.pictures)
+        while arguments.repeat:
+            _show_scene(addresses, scene, arguments.pictures)
+        is_kept = arguments.keep and server is not None
         if is_kept:
             print(
                 f"The server goes on: http://{addresses['http']}/metrics; "
