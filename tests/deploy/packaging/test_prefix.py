@@ -2,11 +2,11 @@
 
 import subprocess
 
-import system_support
+from system_support import Server
 from installed import BUILD, best_level, simd_level
 
 
-def test_the_programs_run_from_any_place_with_the_best_kernels(tmp_path, monkeypatch):
+def test_the_programs_run_from_any_place_with_the_best_kernels(tmp_path):
     prefix, moved = tmp_path / "prefix", tmp_path / "moved"
     subprocess.run(["cmake", "--install", BUILD, "--prefix", prefix, "--strip"], check=True)
     unit = (prefix / "lib/systemd/system/thermograd-server.service").read_text(encoding="utf-8")
@@ -16,8 +16,7 @@ def test_the_programs_run_from_any_place_with_the_best_kernels(tmp_path, monkeyp
 
     prefix.rename(moved)
     # The build tree's kernels must not be what is found.
-    monkeypatch.setattr(system_support, "SERVER", moved / "bin/thermograd-server")
-    with system_support.Server() as server:
+    with Server(program=moved / "bin/thermograd-server") as server:
         assert simd_level(server) == best_level()
         maps = [
             line.split()[-1]
