@@ -1,5 +1,8 @@
 #include "export/http_endpoint.h"
 
+#include <atomic>
+#include <chrono>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -116,6 +119,23 @@ class CivetEndpoint final : public HttpEndpoint {
         host_(address.substr(0, address.rfind(':'))) {
     server_.addHandler("/metrics", metrics_);
     server_.addHandler("/", page_);
+  }
+
+  ~CivetEndpoint() override {
+    // Its listener looks every two seconds whether it is to stop, unless somebody comes.
+    const int port = server_.getListeningPorts().at(0);
+    std::atomic<bool> is_stopped = false;
+    std::thread visitor([&] {
+      while (!is_stopped) {
+        char error[128];
+        mg_connection* visit = mg_connect_client(host_.c_str(), port, 0, error, sizeof(error));
+        if (visit != nullptr) mg_close_connection(visit);
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      }
+    });
+    server_.close();
+    is_stopped = true;
+    visitor.join();
   }
 
   std::string address() const override {
