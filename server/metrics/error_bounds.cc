@@ -47,8 +47,9 @@ constexpr char kStatisticalRatio[] =
     "No bound on rounding alone: numerator and denominator are differences that may cancel. The "
     "statistical error is far larger: see the interval of the gradient noise scale.";
 constexpr char kInterval[] =
-    "Of a statistical nature: covers the noise scale in about 95 of 100 windows of independent "
-    "steps, fewer where |G|^2 is within two standard errors of zero. Rounding is negligible.";
+    "Of a statistical nature: covers the noise scale in about 95 of 100 windows of 64 independent "
+    "steps or more, 94 of 32, fewer where |G|^2 is within two standard errors of zero. Rounding is "
+    "negligible.";
 constexpr char kCancellingRatio[] =
     "No bound: a quotient whose numerator or denominator is a difference that may cancel. Absolute "
     "error of the differences <= 4 E of their terms' absolute values, " THERMOGRAD_SUM_ERROR ".";

@@ -280,5 +280,5 @@ def test_interval_covers_the_noise_scale(server):
         )
         covered += lower <= true <= upper
     print(f"covered {covered / windows:.3f}")
-    # Binomial: four standard errors, below also for the 32 steps that stand for infinitely many.
-    assert 0.90 <= covered / windows <= 0.99
+    # Four binomial standard errors about 0.94.
+    assert 0.89 <= covered / windows <= 0.99

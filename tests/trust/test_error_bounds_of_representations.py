@@ -371,6 +371,53 @@ def test_collapse(server, name):
     within("mean cosine", found, wanted, 4 * (n + p + 4) * UNIT)
 
 
+def unprojected(gram, width):
+    """tr K^2, (tr K)^2, sum K_ii^2 before a Gaussian projection to this width, by expectation."""
+    k = mpmath.mpf(width)
+    product, trace = squared_norm(gram), sum(gram.diagonal()) ** 2
+    before = (product - trace / k) / (1 + 1 / k - 2 / k**2)
+    return before, trace - 2 * before / k, squared_norm(gram.diagonal()) / (1 + 2 / k)
+
+
+@holds("cka_ratio", "cka_unbiased_ratio")
+@pytest.mark.parametrize("name", ["nearly one direction", "first sample far out", "ten decades"])
+def test_projected_layers(server, name):
+    pair = PAIRS[name]
+    x, y = layers = [Layer(side) for side in pair]
+    spec = run.RunSpec(
+        run="projected",
+        probe_sets=[run.ProbeSet(name="p", samples=x.n, fingerprint=b"p")],
+        layers=[
+            run.Layer(id=1, name="h1", width=x.p, probe_set="p", projected_from=1000),
+            run.Layer(id=2, name="h2", width=y.p, probe_set="p"),
+        ],
+        reporting=run.Reporting(
+            similarity=representation.SimilarityOptions(
+                similarities=[
+                    representation.SIMILARITY_CKA,
+                    representation.SIMILARITY_CKA_UNBIASED,
+                ]
+            )
+        ),
+    )
+    begin = run.StepBegin(step=1, learning_rate=0.1, microbatch_size=1, microbatches=1)
+    with Stream(server) as stream:
+        stream.open(spec)
+        report = stream.step(
+            begin, step_of([(key, ACTIVATION, side) for key, side in enumerate(pair, start=1)])
+        )
+    product, trace, diagonal = unprojected(x.gram, x.p)
+    n = x.n
+    of_itself = product - diagonal + trace / ((n - 1) * (n - 2)) - 2 * diagonal / (n - 2)
+    wanted = biased(x.gram, y.gram) / mpmath.sqrt(product * squared_norm(y.gram))
+    found = value(report, "thermograd_cka_ratio", layer="h1", other="h2")
+    within("cka", found, wanted, kernel_bound(layers) / (product / squared_norm(x.gram)))
+    wanted = unbiased(x.gram, y.gram) / mpmath.sqrt(of_itself * unbiased(y.gram, y.gram))
+    d = min(of_itself / squared_norm(x.gram), left(unbiased, y.gram))
+    found = value(report, "thermograd_cka_unbiased_ratio", layer="h1", other="h2")
+    within("unbiased", found, wanted, debiased_bound(layers, d))
+
+
 def windowed(server, batches):
     """The report of two layers of training batches, one a microbatch, all in one window."""
     widths = [side.shape[1] for side in batches[0]]
