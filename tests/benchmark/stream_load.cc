@@ -223,13 +223,13 @@ void MeasureIngest(MeasurementFile* file) {
       for (size_t round = 0; round < rounds; ++round) {
         for (const auto& [name, server, microbatches] : peers) {
           const std::string& address = server.address();
-          found[name].Add(server, bytes, [&, microbatches = microbatches] {
+          found[name].Add(server, bytes, [&, type = type, microbatches = microbatches] {
             if (microbatches == 0) return SendRaw(address, chunk, bytes);
             SendGradients(address, chunk, type, microbatches, bytes, tensor);
           });
         }
       }
-      const auto named = [&](const char* peer) {
+      const auto named = [&, type_name = type_name](const char* peer) {
         return Measurement{.test_case = absl::StrCat("C++ client, ", type_name, ", chunks of ",
                                                      chunk >> 10, " KiB"),
                            .peer = peer,
