@@ -49,7 +49,9 @@ class Family {
 
   Family& Add(double value, std::vector<metrics::Label> labels = {}) {
     ClientMetric metric;
-    for (auto& [name, text] : labels) metric.label.push_back({name, std::move(text)});
+    for (metrics::Label& label : labels) {
+      metric.label.push_back({std::move(label.first), std::move(label.second)});
+    }
     if (family_.type == MetricType::Counter) {
       metric.counter.value = value;
     } else {
@@ -69,13 +71,13 @@ class Family {
 // What all ranks of a run share.
 std::vector<metrics::Label> LabelsOf(const service::RunId& run) {
   std::vector<metrics::Label> labels = {{"run", run.name}};
-  if (!run.tenant.empty()) labels.push_back({"tenant", run.tenant});
+  if (!run.tenant.empty()) labels.emplace_back("tenant", run.tenant);
   return labels;
 }
 
 std::vector<metrics::Label> RunLabels(const service::RunSnapshot& run) {
   std::vector<metrics::Label> labels = LabelsOf(run.run);
-  if (run.world_size > 1) labels.push_back({"rank", std::to_string(run.rank)});
+  if (run.world_size > 1) labels.emplace_back("rank", std::to_string(run.rank));
   return labels;
 }
 
@@ -172,8 +174,8 @@ std::vector<MetricFamily> RunCollector::Collect() const {
       for (const auto& [kind, count] :
            {std::pair{"nan", counts.nans}, std::pair{"inf", counts.infinities}}) {
         std::vector<metrics::Label> all = labels;
-        all.push_back({"parameter", name});
-        all.push_back({"class", kind});
+        all.emplace_back("parameter", name);
+        all.emplace_back("class", kind);
         add(&non_finite, static_cast<double>(count), all);
       }
     }

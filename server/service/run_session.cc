@@ -412,7 +412,7 @@ absl::Status RunSession::AnalyzeRepresentations(Figures* figures,
 }
 
 void RunSession::Tell(AnalysisNotice notice, std::optional<uint64_t> step,
-                      std::vector<v1::StreamRunResponse>* responses) {
+                      std::vector<v1::StreamRunResponse>* responses) const {
   if (notice.limit) CountRefusal(*notice.limit, environment_.counters);
   responses->push_back(Notice(std::move(notice), step));
 }

@@ -92,7 +92,7 @@ class RunSession {
   absl::Status AnalyzeRepresentations(metrics::Figures* figures,
                                       std::vector<v1::StreamRunResponse>* responses);
   void Tell(AnalysisNotice notice, std::optional<uint64_t> step,
-            std::vector<v1::StreamRunResponse>* responses);
+            std::vector<v1::StreamRunResponse>* responses) const;
   void CountNonFinite(std::vector<v1::StreamRunResponse>* responses);
 
   const Environment environment_;

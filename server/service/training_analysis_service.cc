@@ -79,7 +79,7 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
         queue_memory_(environment.admission),
         session_(
             std::in_place, environment, [this] { Supersede(); },
-            [this](std::vector<v1::StreamRunResponse> responses) { Deliver(responses); },
+            [this](const std::vector<v1::StreamRunResponse>& responses) { Deliver(responses); },
             std::move(tenant)) {
     const std::optional<LimitValue> refusal =
         environment_.admission->Enter(Admission::Call::kStream);
@@ -211,14 +211,15 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
     queue_.push_back(std::move(outgoing));
   }
 
-  void CountDroppedLocked() {
+  void CountDroppedLocked() const {
     ++environment_.counters->reports_dropped;
     CountRefusal(Limit::max_queued_bytes, environment_.counters);
   }
 
   grpc::ByteBuffer PopLocked() {
     queue_memory_.Return(queue_.front().memory);
-    grpc::ByteBuffer bytes = std::move(queue_.front().bytes);
+    grpc::ByteBuffer bytes;
+    bytes.Swap(&queue_.front().bytes);
     queue_.pop_front();
     return bytes;
   }
@@ -487,7 +488,7 @@ void TrainingAnalysisService::ExpireCalls() {
   for (OpenCall* call : calls_) call->Expire(now);
 }
 
-void TrainingAnalysisService::ExpireSteps(std::chrono::steady_clock::duration age) {
+void TrainingAnalysisService::ExpireSteps(std::chrono::steady_clock::duration age) const {
   environment_.ranks->Expire(std::chrono::steady_clock::now() - age);
 }
 

@@ -53,7 +53,7 @@ class TrainingAnalysisService final : public RawService {
 
   /// Gives up steps that have waited this long for other ranks of their run. To be called now and
   /// then.
-  void ExpireSteps(std::chrono::steady_clock::duration age);
+  void ExpireSteps(std::chrono::steady_clock::duration age) const;
 
   /// Ends calls whose peers are silent or too slow. To be called now and then.
   void ExpireCalls();

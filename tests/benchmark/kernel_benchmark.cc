@@ -29,7 +29,7 @@ void Report(benchmark::State& state) {
 
 void ReadOnlySweep(benchmark::State& state) {
   const std::vector<float> elements = Elements<float>(state);
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     benchmark::DoNotOptimize(
         reference::ReadOnlySweep(elements.data(), elements.size() * sizeof(float)));
   }
@@ -52,7 +52,7 @@ template <kernels::ElementType type>
 void Moments(benchmark::State& state) {
   const auto elements = Typed<type>(state);
   kernels::Moments moments;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     kernels::AddMoments({type, elements.data(), elements.size()}, 0, &moments);
     benchmark::DoNotOptimize(moments);
   }
@@ -64,7 +64,7 @@ void MomentsAndSum(benchmark::State& state) {
   const auto elements = Typed<type>(state);
   std::vector<double> sum(elements.size());
   kernels::Moments moments;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     kernels::AddMomentsAndSum({type, elements.data(), elements.size()}, 0, &moments, sum.data());
     benchmark::DoNotOptimize(moments);
     benchmark::ClobberMemory();

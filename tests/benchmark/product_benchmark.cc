@@ -80,7 +80,7 @@ void Multiply(benchmark::State& state, Operation operation, double operations_pe
   const std::vector<double> a = Random(n * n);
   const std::vector<double> b = Random(n * n);
   std::vector<double> out(n * n);
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     operation(a.data(), b.data(), n, out.data());
     benchmark::ClobberMemory();
   }

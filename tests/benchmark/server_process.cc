@@ -31,6 +31,7 @@ void LeaveFirstCore() {
 
 ServerProcess::ServerProcess(std::vector<std::string> command) {
   std::vector<char*> arguments;
+  arguments.reserve(command.size() + 1);
   for (std::string& argument : command) arguments.push_back(argument.data());
   arguments.push_back(nullptr);
   int log[2];

@@ -223,13 +223,13 @@ void MeasureIngest(MeasurementFile* file) {
       for (size_t round = 0; round < rounds; ++round) {
         for (const auto& [name, server, microbatches] : peers) {
           const std::string& address = server.address();
-          found[name].Add(server, bytes, [&, microbatches = microbatches] {
+          found[name].Add(server, bytes, [&, type = type, microbatches = microbatches] {
             if (microbatches == 0) return SendRaw(address, chunk, bytes);
             SendGradients(address, chunk, type, microbatches, bytes, tensor);
           });
         }
       }
-      const auto named = [&](const char* peer) {
+      const auto named = [&, type_name = type_name](const char* peer) {
         return Measurement{.test_case = absl::StrCat("C++ client, ", type_name, ", chunks of ",
                                                      chunk >> 10, " KiB"),
                            .peer = peer,
@@ -279,6 +279,7 @@ void SendFromStreams(const std::vector<std::string>& addresses, size_t streams, 
   }
   std::latch start(1);
   std::vector<std::thread> threads;
+  threads.reserve(opened.size());
   for (const auto& stream : opened) {
     threads.emplace_back([&stream = *stream, &start, &view, steps] {
       start.wait();
@@ -430,14 +431,14 @@ class Runner {
     // The first step grows buffers, and computes what is computed rarely.
     Step();
     // As many steps as it takes for the clock to tell.
-    while (steps_ * Measure() < absl::GetFlag(FLAGS_seconds)) steps_ *= 2;
+    while (static_cast<double>(steps_) * Measure() < absl::GetFlag(FLAGS_seconds)) steps_ *= 2;
   }
 
   // Server seconds of a step.
   double Measure() {
     const double before = server_.CpuSeconds();
-    for (double i = 0; i < steps_; ++i) Step();
-    return (server_.CpuSeconds() - before) / steps_;
+    for (uint64_t i = 0; i < steps_; ++i) Step();
+    return (server_.CpuSeconds() - before) / static_cast<double>(steps_);
   }
 
  private:
@@ -452,7 +453,7 @@ class Runner {
   Job job_;
   std::unique_ptr<client::RunStream> stream_;
   uint64_t step_ = 0;
-  double steps_ = 1;
+  uint64_t steps_ = 1;  // of a measurement
 };
 
 void MeasureScaling(MeasurementFile* file) {

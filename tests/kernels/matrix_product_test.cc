@@ -13,24 +13,25 @@ double At(const StridedMatrix& x, size_t i, size_t j) {
 }
 
 TEST(MatrixProduct, AddsTheProductOfBlocksStoredEitherWay) {
+  constexpr size_t kRows = 20, kColumns = 30;
   std::mt19937_64 random(1);
   std::normal_distribution<double> normal;
-  std::vector<double> a(20 * 30);
-  std::vector<double> b(20 * 30);
+  std::vector<double> a(kRows * kColumns);
+  std::vector<double> b(kRows * kColumns);
   for (double& value : a) value = normal(random);
   for (double& value : b) value = normal(random);
-  // Blocks of 20 x 30 matrices, and of their transposes.
+  // Blocks of kRows x kColumns matrices, and of their transposes.
   const StridedMatrix views[] = {
-      {.data = a.data() + 3 * 30 + 4,
+      {.data = a.data() + 3 * kColumns + 4,
        .rows = 5,
        .columns = 7,
-       .row_stride = 30,
+       .row_stride = kColumns,
        .column_stride = 1},
-      {.data = b.data() + 2 * 30 + 1,
+      {.data = b.data() + 2 * kColumns + 1,
        .rows = 6,
        .columns = 7,
        .row_stride = 1,
-       .column_stride = 30},
+       .column_stride = kColumns},
   };
   for (const StridedMatrix& x : views) {
     for (const StridedMatrix& y : views) {

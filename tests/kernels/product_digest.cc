@@ -10,9 +10,8 @@
 #include "kernels/matrix_product.h"
 #include "kernels/representation_gram.h"
 
+namespace thermograd::kernels {
 namespace {
-
-using namespace thermograd::kernels;
 
 std::vector<double> Random(size_t count, unsigned seed) {
   std::mt19937_64 generator(seed);
@@ -36,9 +35,7 @@ void Print(const char* name, const std::vector<double>& matrix) {
   std::printf("\n");
 }
 
-}  // namespace
-
-int main() {
+void PrintAll() {
   constexpr size_t kRows = 700, kColumns = 300, kOther = 200, kMatrices = 14;
   const std::vector<double> x = Random(kRows * kColumns, 1);
   const std::vector<double> y = Random(kRows * kOther, 2);
@@ -80,3 +77,8 @@ int main() {
   Print("GramProducts", off_diagonal);
   Print("GramProductsDiagonal", diagonal);
 }
+
+}  // namespace
+}  // namespace thermograd::kernels
+
+int main() { thermograd::kernels::PrintAll(); }

@@ -6,15 +6,12 @@
 #include "kernels/level.h"
 #include "kernels/reduce.h"
 
+namespace thermograd::kernels {
 namespace {
-
-using namespace thermograd::kernels;
 
 void Print(const Lanes& lanes) { std::printf(" %a", Total(lanes)); }
 
-}  // namespace
-
-int main() {
+void PrintAll() {
   std::printf("%s", SimdLevel());
   std::mt19937_64 generator(7);
   std::lognormal_distribution<double> magnitudes(0.0, 6.0);
@@ -50,3 +47,8 @@ int main() {
   }
   std::printf("\n");
 }
+
+}  // namespace
+}  // namespace thermograd::kernels
+
+int main() { thermograd::kernels::PrintAll(); }

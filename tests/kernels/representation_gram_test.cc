@@ -146,6 +146,7 @@ TEST(LargeProducts, AreTheSameForAnyNumberOfThreads) {
   std::vector<std::vector<double>> matrices;
   for (unsigned i = 0; i < kMatrices; ++i) matrices.push_back(Random(kRows * kRows, i));
   std::vector<const double*> grams;
+  grams.reserve(kMatrices);
   for (const auto& matrix : matrices) grams.push_back(matrix.data());
   const auto results = [&](size_t threads) {
     SetMaxThreads(threads);

@@ -17,11 +17,13 @@ TEST(SecondMomentCosine, IsTheCosineOfTheMatrices) {
 }
 
 TEST(SecondMomentCosine, IsOneForTheSameAtAnyScaleAndNumberOfRows) {
-  const std::vector<double> a = Random(200 * 3, 1);
+  constexpr size_t kRows = 200, kColumns = 3;
+  const std::vector<double> a = Random(kRows * kColumns, 1);
   std::vector<double> twice = a;
   twice.insert(twice.end(), a.begin(), a.end());
   for (double& value : twice) value *= 1e120;
-  EXPECT_NEAR(std::get<double>(SecondMomentCosine({a, 200}, {twice, 400}, 3)), 1, 1e-14);
+  EXPECT_NEAR(std::get<double>(SecondMomentCosine({a, kRows}, {twice, 2 * kRows}, kColumns)), 1,
+              1e-14);
 }
 
 TEST(SecondMomentCosine, IsUndefinedForZeros) {

@@ -32,7 +32,8 @@ TEST(CalibrateMaximumCka, GivesUnrelatedLayersNothing) {
 }
 
 TEST(CalibrateMaximumCka, GivesTheSameLayerOneAndTheSmallestPValue) {
-  const Side x(Random(30 * 3, 1), 30);
+  const size_t n = 30, p = 3;
+  const Side x(Random(n * p, 1), n);
   const Calibration same = Calibrate(x, x, 99);
   EXPECT_NEAR(std::get<double>(same.calibrated), 1, 1e-12);
   EXPECT_EQ(std::get<double>(same.p_value), 0.01);
@@ -40,10 +41,11 @@ TEST(CalibrateMaximumCka, GivesTheSameLayerOneAndTheSmallestPValue) {
 
 // Under the null hypothesis p is uniform: about one in ten is below 0.1.
 TEST(CalibrateMaximumCka, KeepsTheLevelOfTheTest) {
+  const size_t n = 12, p = 2;
   int below = 0;
   for (unsigned seed = 0; seed < 200; ++seed) {
-    const Side x(Random(12 * 2, 2 * seed), 12);
-    const Side y(Random(12 * 2, 2 * seed + 1), 12);
+    const Side x(Random(n * p, 2 * seed), n);
+    const Side y(Random(n * p, 2 * seed + 1), n);
     if (std::get<double>(Calibrate(x, y, 39).p_value) <= 0.1) ++below;
   }
   EXPECT_GE(below, 8);

@@ -128,8 +128,10 @@ TEST_F(AccessTest, ServesManyThreadsWhileItChanges) {
   ASSERT_TRUE(opened.ok());
   AccessFile& file = **opened;
   std::atomic<bool> is_over{false};
+  constexpr size_t kCallers = 3;
   std::vector<std::thread> callers;
-  for (int i = 0; i < 3; ++i) {
+  callers.reserve(kCallers);
+  for (size_t i = 0; i < kCallers; ++i) {
     callers.emplace_back([&] {
       while (!is_over) {
         EXPECT_EQ(file.NameOf(kAlpha), "alpha");

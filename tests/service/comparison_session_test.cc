@@ -86,13 +86,14 @@ class ComparisonSessionTest : public testing::Test {
 };
 
 TEST_F(ComparisonSessionTest, BeyondMaxSamplesTheSameFiguresFollowFromMoments) {
-  const std::vector<double> x = Random(50 * 4, 1);
-  std::vector<double> y = Random(50 * 4, 2);
+  constexpr size_t kSamples = 50, kFeatures = 4;
+  const std::vector<double> x = Random(kSamples * kFeatures, 1);
+  std::vector<double> y = Random(kSamples * kFeatures, 2);
   for (size_t i = 0; i < x.size(); ++i) y[i] += x[i];
-  const std::map<std::string, double> all = Values(Compare(x, y, 50, 7));
+  const std::map<std::string, double> all = Values(Compare(x, y, kSamples, 7));
   EXPECT_EQ(all.size(), 14u);
-  limits_.max_samples = 49;
-  const v1::CompareRepresentationsResponse response = Compare(x, y, 50, 7);
+  limits_.max_samples = kSamples - 1;
+  const v1::CompareRepresentationsResponse response = Compare(x, y, kSamples, 7);
   const std::map<std::string, double> streamed = Values(response);
   for (const char* name :
        {"thermograd_cka_ratio", "thermograd_cka_unbiased_ratio", "thermograd_cca_mean_ratio",
@@ -131,11 +132,13 @@ TEST_F(ComparisonSessionTest, BeyondMaxSamplesTheSidesMustAlternate) {
 }
 
 TEST_F(ComparisonSessionTest, NonFiniteInputLeavesNoFigure) {
+  constexpr size_t kSamples = 20, kFeatures = 2;
   for (const uint64_t max_samples : {2048, 10}) {
     limits_.max_samples = max_samples;
-    std::vector<double> x = Random(20 * 2, 1);
+    std::vector<double> x = Random(kSamples * kFeatures, 1);
     x[5] = std::numeric_limits<double>::infinity();
-    const v1::CompareRepresentationsResponse response = Compare(x, Random(20 * 2, 2), 20, 3);
+    const v1::CompareRepresentationsResponse response =
+        Compare(x, Random(kSamples * kFeatures, 2), kSamples, 3);
     EXPECT_TRUE(Values(response).empty());
     for (const v1::UndefinedMetric& metric : response.undefined()) {
       if (metric.labels_size() > 0 && metric.labels(0).value() == "y") continue;

@@ -20,6 +20,7 @@ using std::chrono::minutes;
 
 void InParallel(int threads, const std::function<void(int)>& work) {
   std::vector<std::thread> running;
+  running.reserve(static_cast<size_t>(threads));
   for (int i = 0; i < threads; ++i) running.emplace_back(work, i);
   for (std::thread& thread : running) thread.join();
 }
@@ -299,15 +300,16 @@ TEST(ProbeBoard, ShowsNothingOfOtherTenants) {
 }
 
 TEST(ProbeBoard, ForgetsByAgeAndByBytes) {
+  constexpr uint64_t kEntry = 4 * sizeof(double);
   const auto now = ProbeBoard::Clock::now();
   Admission admission(3, 1 << 20);
-  ProbeBoard board(2 * 4 * sizeof(double), minutes(10), &admission);
+  ProbeBoard board(2 * kEntry, minutes(10), &admission);
   board.Put(Entry("a", "h1"), now);
   board.Put(Entry("a", "h2"), now + minutes(1));
   EXPECT_EQ(board.evicted(), 0u);
   board.Put(Entry("a", "h3"), now + minutes(2));
   EXPECT_EQ(board.evicted(), 1u);
-  EXPECT_EQ(board.bytes(), 2 * 4 * sizeof(double));
+  EXPECT_EQ(board.bytes(), 2 * kEntry);
   EXPECT_EQ(board.Others("probe", {"b"}, now + minutes(11)).size(), 2u);
   EXPECT_EQ(board.Others("probe", {"b"}, now + minutes(12)).size(), 1u);
   board.Put(Entry("a", "huge", 100), now + minutes(12));

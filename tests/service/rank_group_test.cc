@@ -31,7 +31,7 @@ RunDeclaration OneRank(uint32_t window_steps = 4) {
     parameter.name = name;
     parameter.group = group;
     parameter.shape = {static_cast<uint64_t>(rows), static_cast<uint64_t>(columns)};
-    parameter.elements = parameter.shard_elements = static_cast<size_t>(rows * columns);
+    parameter.elements = parameter.shard_elements = parameter.shape[0] * parameter.shape[1];
     parameter.in_symmetry = parameter.name != "embedding";
     parameter.shard = {.offset = {0, 0}, .shape = parameter.shape};
     run.parameters.push_back(parameter);
@@ -188,7 +188,9 @@ Named ByName(const metrics::Figures& figures) {
   Named named;
   for (const metrics::Figure& figure : figures) {
     std::string key = figure.name;
-    for (const auto& [name, value] : figure.labels) key += " " + name + "=" + value;
+    for (const auto& [name, value] : figure.labels) {
+      key.append(" ").append(name).append("=").append(value);
+    }
     EXPECT_TRUE(named.emplace(key, figure.result).second) << key;
   }
   return named;
@@ -374,6 +376,7 @@ TEST(RankGroup, ShardsMayComeAsSumsBesideTensors) {
     ServiceCounters counters;
     RankGroup group(ranks[0], &counters);
     std::vector<uint64_t> tickets;
+    tickets.reserve(ranks.size());
     for (const RunDeclaration& rank : ranks) tickets.push_back(group.Enter(rank));
     RunFigures figures;
     for (size_t rank = 0; rank < ranks.size(); ++rank) {
@@ -571,7 +574,7 @@ TEST(RankGroups, RanksOfTwoTenantsDoNotMeet) {
 }
 
 TEST(Shards, ScatterPutsEveryElementInItsPlace) {
-  std::vector<double> whole(2 * 3 * 4, -1);
+  std::vector<double> whole(size_t{2} * 3 * 4, -1);
   const Shard shard{.offset = {1, 0, 2}, .shape = {1, 2, 2}};
   const std::vector<double> elements = {1, 2, 3, 4};
   const std::vector<uint64_t> shape = {2, 3, 4};

@@ -130,8 +130,8 @@ TEST(SymmetryDeclaration, NothingIsAllocatedForRowsBeyondTheLimit) {
         "neuron_rescaling { incoming { parameter_id: 1 } outgoing { parameter_id: 7 } }",
         "layer_rescaling { first { parameter_id: 1 } second { parameter_id: 6 } }",
         "double_rotation { first { parameter_id: 1 rows: 1 } second { parameter_id: 7 } }",
-        "query_key_rotation { query { parameter_id: 6 } key { parameter_id: 3 }"
-        " rotary: ROTARY_LAYOUT_HALVES }"}) {
+        R"(query_key_rotation { query { parameter_id: 6 } key { parameter_id: 3 }
+           rotary: ROTARY_LAYOUT_HALVES })"}) {
     ExpectRefused(symmetry, "", absl::StatusCode::kResourceExhausted);
   }
 }

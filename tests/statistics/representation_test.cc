@@ -56,6 +56,7 @@ TEST(Hsic, OfAllPairsIsThatOfEachPair) {
     grams.push_back(CentredGram(Random(kSamples * (i + 1), i), kSamples, i + 1));
   }
   std::vector<const Gram*> all;
+  all.reserve(kMatrices);
   for (const Gram& gram : grams) all.push_back(&gram);
   const std::vector<Hsic> hsics = PairwiseHsics(all);
   ASSERT_EQ(hsics.size(), kMatrices * kMatrices);
@@ -76,14 +77,15 @@ TEST(Hsic, OfAllPairsIsThatOfEachPair) {
 }
 
 TEST(Hsic, OfStandardisedSamplesIsThatOfTheSamplesByAPowerOfTwo) {
-  std::vector<double> x = Random(20 * 3, 1);
-  const std::vector<double> y = Random(20 * 2, 2);
+  constexpr size_t n = 20, p = 3, q = 2;
+  std::vector<double> x = Random(n * p, 1);
+  const std::vector<double> y = Random(n * q, 2);
   for (double& value : x) value *= 1e-7;
-  const Gram k = StandardisedGram(x, 20, 3);
-  const Gram l = StandardisedGram(y, 20, 2);
+  const Gram k = StandardisedGram(x, n, p);
+  const Gram l = StandardisedGram(y, n, q);
   EXPECT_NE(k.exponent, 0);
   EXPECT_EQ(UnscaledHsic(HsicOf(k, l), k, l),
-            HsicOf(CentredGram(x, 20, 3), CentredGram(y, 20, 2)).unbiased);
+            HsicOf(CentredGram(x, n, p), CentredGram(y, n, q)).unbiased);
 }
 
 // The figure in the documentation of pytorch/ignite's HSIC, whose bandwidth is the median; it is

@@ -140,16 +140,18 @@ TEST(Neuron, NearDuplicatesNeedBothSides) {
 }
 
 TEST(Neuron, DuplicatesAreFoundAcrossPanels) {
-  constexpr size_t kNeurons = 200;
+  constexpr size_t kNeurons = 200, kInputs = 8;
   std::mt19937_64 random(2);
   std::normal_distribution<double> normal;
-  std::vector<double> values(kNeurons * 8);
+  std::vector<double> values(kNeurons * kInputs);
   for (double& value : values) value = normal(random);
-  for (size_t i = 0; i < 8; ++i) values[199 * 8 + i] = 2 * values[3 * 8 + i];
+  for (size_t i = 0; i < kInputs; ++i) {
+    values[199 * kInputs + i] = 2 * values[3 * kInputs + i];
+  }
   std::vector<uint32_t> neurons(kNeurons);
   for (size_t j = 0; j < kNeurons; ++j) neurons[j] = static_cast<uint32_t>(j);
   NeuronWeights incoming(kNeurons);
-  incoming.Append(values, {0, kNeurons, 8, 8, 1}, neurons);
+  incoming.Append(values, {0, kNeurons, kInputs, kInputs, 1}, neurons);
   NeuronWeights outgoing = incoming;
   EXPECT_EQ(CountNearDuplicates(incoming.Normalise(), outgoing.Normalise(), 0.9999), 2);
 }

@@ -84,10 +84,9 @@ bool WriteMatrices(const TensorView& x, const TensorView& y, size_t chunk_bytes,
 
 }  // namespace
 
-absl::StatusOr<v1::CompareRepresentationsResponse> Compare(std::shared_ptr<grpc::Channel> channel,
-                                                           const Representation& x,
-                                                           const Representation& y,
-                                                           const CompareOptions& options) {
+absl::StatusOr<v1::CompareRepresentationsResponse> Compare(
+    const std::shared_ptr<grpc::Channel>& channel, const Representation& x, const Representation& y,
+    const CompareOptions& options) {
   absl::StatusOr<v1::ComparisonHeader> x_header = HeaderOf(v1::COMPARISON_SIDE_X, x);
   if (!x_header.ok()) return x_header.status();
   absl::StatusOr<v1::ComparisonHeader> y_header = HeaderOf(v1::COMPARISON_SIDE_Y, y);
@@ -115,7 +114,7 @@ absl::StatusOr<v1::CompareRepresentationsResponse> Compare(std::shared_ptr<grpc:
   return response;
 }
 
-absl::StatusOr<v1::DescribeMetricsResponse> Describe(std::shared_ptr<grpc::Channel> channel,
+absl::StatusOr<v1::DescribeMetricsResponse> Describe(const std::shared_ptr<grpc::Channel>& channel,
                                                      absl::Duration timeout) {
   const auto stub = v1::TrainingAnalysisService::NewStub(channel);
   grpc::ClientContext context;
@@ -127,9 +126,9 @@ absl::StatusOr<v1::DescribeMetricsResponse> Describe(std::shared_ptr<grpc::Chann
   return response;
 }
 
-absl::StatusOr<uint32_t> SetCadence(std::shared_ptr<grpc::Channel> channel, const std::string& run,
-                                    const v1::Cadence& cadence, absl::Duration timeout,
-                                    const std::string& affinity) {
+absl::StatusOr<uint32_t> SetCadence(const std::shared_ptr<grpc::Channel>& channel,
+                                    const std::string& run, const v1::Cadence& cadence,
+                                    absl::Duration timeout, const std::string& affinity) {
   const auto stub = v1::TrainingAnalysisService::NewStub(channel);
   grpc::ClientContext context;
   AddRunMetadata(run, affinity, context);
@@ -143,7 +142,7 @@ absl::StatusOr<uint32_t> SetCadence(std::shared_ptr<grpc::Channel> channel, cons
   return response.streams();
 }
 
-absl::Status CheckHealth(std::shared_ptr<grpc::Channel> channel, const std::string& service,
+absl::Status CheckHealth(const std::shared_ptr<grpc::Channel>& channel, const std::string& service,
                          absl::Duration timeout) {
   // grpc.health.v1 messages are a string and an enum, each in field 1: on the wire the same as
   // these wrappers, which saves a copy of the health contract.

@@ -31,7 +31,8 @@ std::string MetadataValue(absl::string_view name) {
 
 class RunStream::Call {
  public:
-  Call(std::shared_ptr<grpc::Channel> channel, const std::string& run, RunStreamOptions options)
+  Call(const std::shared_ptr<grpc::Channel>& channel, const std::string& run,
+       RunStreamOptions options)
       : options_(std::move(options)), stub_(v1::TrainingAnalysisService::NewStub(channel)) {
     AddRunMetadata(run, options_.affinity, context_);
     stream_ = stub_->StreamRun(&context_);
@@ -217,10 +218,10 @@ class RunStream::Call {
   std::optional<absl::Status> status_ ABSL_GUARDED_BY(mutex_);  // set when the call is over
 };
 
-absl::StatusOr<std::unique_ptr<RunStream>> RunStream::Open(std::shared_ptr<grpc::Channel> channel,
-                                                           const v1::RunSpec& spec,
-                                                           RunStreamOptions options) {
-  auto call = std::make_unique<Call>(std::move(channel), spec.run(), std::move(options));
+absl::StatusOr<std::unique_ptr<RunStream>> RunStream::Open(
+    const std::shared_ptr<grpc::Channel>& channel, const v1::RunSpec& spec,
+    RunStreamOptions options) {
+  auto call = std::make_unique<Call>(channel, spec.run(), std::move(options));
   if (absl::Status status = call->Declare(spec); !status.ok()) return status;
   return std::unique_ptr<RunStream>(new RunStream(std::move(call)));
 }

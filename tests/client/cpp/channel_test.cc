@@ -18,7 +18,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 std::string Write(const std::string& name, const std::string& content) {
-  const std::string path = absl::StrCat(::testing::TempDir(), "/channel-", name);
+  std::string path = absl::StrCat(::testing::TempDir(), "/channel-", name);
   std::ofstream(path) << content;
   return path;
 }

@@ -44,7 +44,7 @@ Outcome Execute(const std::vector<std::string>& arguments) {
 }
 
 std::string Write(const std::string& name, absl::string_view content) {
-  const std::string path = absl::StrCat(::testing::TempDir(), "/command_line_test.", name);
+  std::string path = absl::StrCat(::testing::TempDir(), "/command_line_test.", name);
   std::ofstream(path, std::ios::binary) << content;
   return path;
 }

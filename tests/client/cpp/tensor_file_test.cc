@@ -18,7 +18,7 @@ using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
 std::string Write(const std::string& name, absl::string_view content) {
-  const std::string path = ::testing::TempDir() + "/tensor_file_test." + name;
+  std::string path = ::testing::TempDir() + "/tensor_file_test." + name;
   std::ofstream(path, std::ios::binary) << content;
   return path;
 }

@@ -37,26 +37,26 @@ struct CompareOptions {
 };
 
 /// Sends both matrices, by turns and in step, and returns their similarities.
-absl::StatusOr<v1::CompareRepresentationsResponse> Compare(std::shared_ptr<grpc::Channel> channel,
-                                                           const Representation& x,
-                                                           const Representation& y,
-                                                           const CompareOptions& options = {});
+absl::StatusOr<v1::CompareRepresentationsResponse> Compare(
+    const std::shared_ptr<grpc::Channel>& channel, const Representation& x, const Representation& y,
+    const CompareOptions& options = {});
 
 /// The catalogue of every metric that the server knows.
-absl::StatusOr<v1::DescribeMetricsResponse> Describe(std::shared_ptr<grpc::Channel> channel,
+absl::StatusOr<v1::DescribeMetricsResponse> Describe(const std::shared_ptr<grpc::Channel>& channel,
                                                      absl::Duration timeout = absl::Seconds(10));
 
 /// Asks the clients of a live run to change what they stream. Returns how many of its streams were
 /// asked; NOT_FOUND: none is open on this server. `affinity` is that of the run's streams, by which
 /// a load balancer finds their server; empty: the run's name.
-absl::StatusOr<uint32_t> SetCadence(std::shared_ptr<grpc::Channel> channel, const std::string& run,
-                                    const v1::Cadence& cadence,
+absl::StatusOr<uint32_t> SetCadence(const std::shared_ptr<grpc::Channel>& channel,
+                                    const std::string& run, const v1::Cadence& cadence,
                                     absl::Duration timeout = absl::Seconds(10),
                                     const std::string& affinity = "");
 
 /// OK if the server says that it serves (grpc.health.v1), UNAVAILABLE if it says that it does not,
 /// and the call's own error otherwise. `service` empty: the server as a whole.
-absl::Status CheckHealth(std::shared_ptr<grpc::Channel> channel, const std::string& service = "",
+absl::Status CheckHealth(const std::shared_ptr<grpc::Channel>& channel,
+                         const std::string& service = "",
                          absl::Duration timeout = absl::Seconds(10));
 
 }  // namespace thermograd::client

@@ -69,9 +69,9 @@ struct RunStreamOptions {
 class RunStream {
  public:
   /// Starts the call, declares the run and waits until the server accepts it.
-  static absl::StatusOr<std::unique_ptr<RunStream>> Open(std::shared_ptr<grpc::Channel> channel,
-                                                         const v1::RunSpec& spec,
-                                                         RunStreamOptions options = {});
+  static absl::StatusOr<std::unique_ptr<RunStream>> Open(
+      const std::shared_ptr<grpc::Channel>& channel, const v1::RunSpec& spec,
+      RunStreamOptions options = {});
 
   /// Cancels the call unless Finish came first.
   ~RunStream();
