@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -116,11 +117,6 @@ class Server:
             samples[name, frozenset(pairs)] = float(value)
         return samples
 
-    def cpu_seconds(self):
-        """Processor time that the process has used."""
-        fields = pathlib.Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2]
-        return sum(map(int, fields.split()[11:13])) / os.sysconf("SC_CLK_TCK")
-
     def __enter__(self):
         return self
 
@@ -214,9 +210,11 @@ def refused_start(*flags, preexec=None):
 
 
 class Stream:
-    """One StreamRun call. Requests may be messages or, to send what no client would, bytes."""
+    """One StreamRun call of at most `seconds`. Requests may be messages or, to send what no client
+    would, bytes.
+    """
 
-    def __init__(self, server):
+    def __init__(self, server, seconds=TIMEOUT_SECONDS):
         self._requests = queue.SimpleQueue()
         self._channel = server.channel()
         method = self._channel.stream_stream(
@@ -226,7 +224,7 @@ class Stream:
             ),
             response_deserializer=service.StreamRunResponse.FromString,
         )
-        self._call = method(iter(self._requests.get, None), timeout=TIMEOUT_SECONDS)
+        self._call = method(iter(self._requests.get, None), timeout=seconds)
         self.notices = []
 
     def __enter__(self):
@@ -329,6 +327,21 @@ def undefined_reason(figures, name, **labels):
     key = name, frozenset(labels.items())
     assert key in reasons, f"{key} is not among {sorted(map(str, reasons))}"
     return reasons[key]
+
+
+def bits(figures):
+    """Of a report, every figure of the run itself to the bit and every reason."""
+    assert figures.metrics
+    return {
+        _key(figure): detail_of(figure)
+        for listed, detail_of in (
+            (figures.metrics, lambda figure: struct.pack("<d", figure.value)),
+            (figures.undefined, lambda figure: figure.reason),
+        )
+        for figure in listed
+        # Figures of two runs depend on which others are live.
+        if not figure.name.startswith("thermograd_cross_run_")
+    }
 
 
 def eventually(probe, seconds=TIMEOUT_SECONDS):

@@ -9,7 +9,7 @@ import threading
 import numpy
 import pytest
 
-from system_support import SERVER, Server, Stream, chunks, run, service, tensor
+from system_support import SERVER, Server, Stream, bits, chunks, run, service, tensor
 
 UP, DOWN, ODD, FIRST, SECOND = 1, 2, 3, 11, 12
 SHAPES = {UP: (48, 33), DOWN: (17, 48), ODD: (1001,)}
@@ -115,21 +115,6 @@ def plain(step):
         for number, array in enumerate(arrays)
         for chunk in chunks(*key, array, number)
     ]
-
-
-def bits(figures):
-    """Of a report, every figure of the run itself to the bit and every reason."""
-    assert figures.metrics
-    return {
-        (figure.name, tuple(sorted((label.name, label.value) for label in figure.labels))): detail_of(figure)
-        for listed, detail_of in (
-            (figures.metrics, lambda figure: struct.pack("<d", figure.value)),
-            (figures.undefined, lambda figure: figure.reason),
-        )
-        for figure in listed
-        # Figures of two runs depend on which others are live.
-        if not figure.name.startswith("thermograd_cross_run_")
-    }
 
 
 def reports(server, name, chunks_of):
