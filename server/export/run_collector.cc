@@ -302,7 +302,7 @@ std::vector<MetricFamily> RunCollector::Collect() const {
   families.push_back(Family("thermograd_build_info",
                             "1; the labels tell the version and the instruction set in use.",
                             MetricType::Gauge)
-                         .Add(1, {{"simd", kernels::SimdLevel()}, {"version", "0.1.0"}})
+                         .Add(1, {{"simd", kernels::SimdLevel()}, {"version", THERMOGRAD_VERSION}})
                          .Take());
   return families;
 }
