@@ -28,6 +28,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SERVER = os.environ.get("THERMOGRAD_SERVER", ROOT / "build/default/bin/thermograd-server")
 COMMAND_LINE = os.environ.get("THERMOGRAD_COMMAND_LINE", ROOT / "build/default/bin/thermograd")
 TIMEOUT_SECONDS = 60
+# For servers that come back to the port that they had: nobody's outgoing connection takes one here
+# meanwhile, because those are of 127.0.0.1.
+LASTING_HOST = "127.0.0.2"
 CHUNK_BYTES = 256 * 1024
 
 

@@ -4,7 +4,7 @@ import grpc
 
 import small_run
 from standard_services import check_health, watch_health
-from system_support import Server, Stream, end_step, eventually, report, service, value
+from system_support import LASTING_HOST, Server, Stream, end_step, eventually, report, service, value
 from watched_training import Trainer
 
 SERVICE = "thermograd.v1.TrainingAnalysisService"
@@ -88,7 +88,7 @@ def test_a_run_resumes_on_another_server():
 
 
 def test_a_watched_training_survives_a_server_that_is_killed():
-    server = Server()
+    server = Server(f"--listen_address={LASTING_HOST}:0")
     trainer = Trainer(server.grpc_address, "survivor", seed=0)
     for _ in range(5):
         trainer.step()

@@ -31,9 +31,10 @@ def quick_retries(monkeypatch):
 
 
 def free_address():
+    # Of a host that no outgoing connection is of: nobody takes the port meanwhile.
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return "127.0.0.1:%d" % probe.getsockname()[1]
+        probe.bind(("127.0.0.2", 0))
+        return "127.0.0.2:%d" % probe.getsockname()[1]
 
 
 SPEC = thermograd.run_spec("r", parameters={"w": (STEP_BYTES // 4,)})

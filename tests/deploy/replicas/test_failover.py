@@ -14,7 +14,7 @@ import thermograd
 from balancer import HAPROXY, NGINX, Balancer
 from many_runs import STEPS, WINDOW_STEPS, ManyRuns, QueuedRun, SynchronousRun, name_of
 from prometheus_process import Prometheus
-from system_support import Server, eventually
+from system_support import LASTING_HOST, Server, eventually
 from thermograd import wire
 
 RUNS = 200
@@ -106,7 +106,8 @@ OWN = {
 
 @pytest.mark.parametrize("name", [NGINX, HAPROXY])
 def test_runs_outlive_their_servers_and_add_up(alone, name):
-    servers = [Server(*FLAGS) for _ in range(3)]
+    lasting = f"--listen_address={LASTING_HOST}:0", f"--http_address={LASTING_HOST}:0"
+    servers = [Server(*FLAGS, *flags) for flags in (lasting, (), ())]
     killed, drained, stays = servers
     with Balancer(name, servers) as balancer:
         credentials = grpc.ssl_channel_credentials(balancer.certificate.read_bytes())
