@@ -160,6 +160,7 @@ int main(int argc, char** argv) {
     service.ExpireCalls();
     (*security)->Reload();
     const bool is_above_soft_limit = admission.SetResidentBytes(thermograd::ResidentBytes());
+    runs.Expire();
     probes.Shed();
     // Freed memory that the allocator keeps would hold the process above the limit for ever.
     if (is_above_soft_limit || was_above_soft_limit) thermograd::ReleaseFreedMemory();
