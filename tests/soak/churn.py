@@ -1,5 +1,6 @@
 """Trainers that come and go: random runs, which end in every way that a run can end in."""
 
+import contextlib
 import itertools
 import random
 import subprocess
@@ -120,6 +121,8 @@ class Trainer(threading.Thread):
             time.sleep(self.source.uniform(0, 0.02))
             process.kill()
             feeder.join()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
         assert accepted and acknowledged == steps
         self.ledger.add(streams=1, runs=1, acknowledged=steps, perhaps_cut=1)
 
@@ -358,8 +361,7 @@ def _renamed(request, name):
 
 
 def _feed(pipe, messages):
-    try:
+    # It may be killed meanwhile.
+    with contextlib.suppress(BrokenPipeError):
         for message in messages:
             killed_trainer.write(pipe, message)
-    except BrokenPipeError:
-        pass  # it was killed meanwhile

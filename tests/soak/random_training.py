@@ -17,7 +17,7 @@ KINDS = (
     tensor.TENSOR_KIND_GRADIENT_AFTER_UPDATE,
     tensor.TENSOR_KIND_REDUCED_GRADIENT,
 )
-LARGE_ELEMENTS = 1 << 20
+LARGE_ELEMENTS = 1 << 18
 
 
 @functools.cache
@@ -56,7 +56,7 @@ class RandomTraining:
         )
         for number in range(source.randint(1, 3)):
             self._add_block(spec, number)
-        if source.random() < 0.15:
+        if source.random() < 0.25:
             spec.parameters.add(id=900, name="large", shape=[LARGE_ELEMENTS])
         self.specs = [self._of_rank(spec, rank) for rank in range(ranks)]
         self.bodies = [self._body(spec) for spec in self.specs]
