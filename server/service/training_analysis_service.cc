@@ -337,7 +337,10 @@ class ComparisonReactor final : public grpc::ServerReadReactor<grpc::ByteBuffer>
       awaited_ += Clock::now() - since_;
     }
     // What a client gave up sending is not bad input.
-    if (!ok && context_->IsCancelled()) return GoOn(absl::CancelledError("cancelled by the client"));
+    if (!ok && context_->IsCancelled()) {
+      GoOn(absl::CancelledError("cancelled by the client"));
+      return;
+    }
     if (!ok) {
       workers_->Submit(WorkerPool::Length::kLong, [this] {
         const absl::StatusOr<v1::CompareRepresentationsResponse> result = session_.Finish();

@@ -1,7 +1,8 @@
-"""A trainer that is killed: streams what comes on its stdin to the server at ADDRESS, and writes the
-answers to its stdout. Both are messages, each behind its length in four bytes.
+"""A trainer that is killed: streams its stdin to the server at ADDRESS, and answers to its stdout.
 
 usage: killed_trainer.py ADDRESS
+
+Both are messages, each behind its length in four bytes.
 """
 
 import struct

@@ -1,6 +1,8 @@
 """The picture of a soak, from its samples."""
 
-MIB = 2**20
+import verdict
+
+MIB = verdict.MIB
 
 
 def draw(samples, path, title):
@@ -11,7 +13,7 @@ def draw(samples, path, title):
     import matplotlib.pyplot as plt
 
     minutes = [sample["seconds"] / 60 for sample in samples]
-    warm_up = minutes[-1] / 6
+    warm_up = verdict.WARM_UP * minutes[-1]
 
     def values(name, unit=1):
         return [sample[name] / unit for sample in samples]
@@ -22,10 +24,10 @@ def draw(samples, path, title):
     memory.plot(minutes, values("used_max_memory_bytes", MIB), lw=0.6, label="accounted")
     memory.set_ylabel("memory, MiB")
     series.plot(minutes, values("series"), lw=0.8, label="series of a scrape")
-    series.set_ylabel("series")
-    runs = series.twinx()
-    runs.plot(minutes, values("used_max_runs"), lw=0.8, color="C2", label="runs shown (right)")
-    runs.set_ylim(bottom=0)
+    series.set_ylabel("number")
+    series.plot(
+        minutes, values("used_max_runs", 0.01), lw=0.6, label="runs shown, a hundred times as many"
+    )
     counts.plot(minutes, values("threads"), lw=0.8, label="threads")
     counts.plot(minutes, values("open_files"), lw=0.8, label="file descriptors")
     counts.set_ylabel("number")
@@ -35,13 +37,11 @@ def draw(samples, path, title):
     totals.set_ylabel("in all")
     totals.set_xlabel("minutes")
     for panel in panels:
-        panel.set_ylim(bottom=0)
+        # Room for the legend above the curves.
+        panel.set_ylim(0, 1.25 * panel.get_ylim()[1])
         panel.axvspan(0, warm_up, color="0.92", zorder=0)
         panel.grid(alpha=0.25)
-        lines = panel.get_legend_handles_labels()
-        if panel is series:
-            lines = tuple(a + b for a, b in zip(lines, runs.get_legend_handles_labels()))
-        panel.legend(*lines, loc="lower right", fontsize=8, ncols=2)
+        panel.legend(loc="upper right", fontsize=8, ncols=3)
     memory.set_title(f"{title}; grey: warm-up", loc="left", fontsize=10)
     figure.savefig(path, dpi=100)
     plt.close(figure)

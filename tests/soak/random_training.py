@@ -1,4 +1,4 @@
-"""A run of random shape: what it declares, and one step of it as bytes that are sent again and again."""
+"""A run of random shape: what it declares, and one step as bytes that are sent again and again."""
 
 import functools
 

@@ -72,10 +72,7 @@ def sample(server, start):
 def is_idle(server):
     """Whether nothing is left of any run."""
     used = server.by_limit("thermograd_limit_used")
-    return all(used[limit] == 0 for limit in IDLE)
-
-
-IDLE = ("max_streams", "max_runs", "max_comparisons", "max_probe_bytes", "max_memory_bytes")
+    return all(used[limit] == 0 for limit in verdict.LIMITS)
 
 
 def warm_up(server):
@@ -125,7 +122,7 @@ def judge(samples, last, ledger, bystander, baseline_files, resident_growth):
     for name in LOSSES:
         value = last[name.removeprefix("thermograd_")]
         found.append(verdict.lies_within(f"`{name}`", value, 0, 0))
-    for limit in IDLE:
+    for limit in verdict.LIMITS:
         found.append(verdict.lies_within(f"used of `{limit}` at rest", last[f"used_{limit}"], 0, 0))
     found.append(
         verdict.at_most("file descriptors at rest", last["open_files"], baseline_files)
@@ -183,8 +180,8 @@ def main():
     }
     write(arguments.output, samples, summary)
     title = (
-        f"{arguments.minutes:g} minutes, {counts.get('runs', 0):,} runs, {last['steps_total']:,.0f} "
-        f"steps, {last['received_bytes_total'] / 1e9:,.1f} GB"
+        f"{arguments.minutes:g} minutes, {counts.get('runs', 0):,} runs, "
+        f"{last['steps_total']:,.0f} steps, {last['received_bytes_total'] / 1e9:,.1f} GB"
     )
     picture.draw(samples, arguments.picture or arguments.output / "soak.png", title)
     print(f"{title}, {last['cpu_seconds'] / seconds:.2f} cores of server\n{counts}")

@@ -25,7 +25,8 @@ class Finding:
 
     def row(self):
         """A row of a Markdown table."""
-        return f"| {self.what} | {self.found} | {self.allowed} | {'yes' if self.passed else '**NO**'} |"
+        passed = "yes" if self.passed else "**NO**"
+        return f"| {self.what} | {self.found} | {self.allowed} | {passed} |"
 
 
 def thirds(seconds, values):
@@ -43,8 +44,8 @@ def thirds(seconds, values):
 def grows_within(what, seconds, values, allowed=None, unit=1, name=""):
     """The median of the last third is not more than `allowed` above that of the first.
 
-    Where nothing is given, `allowed` is the spread of the first third: four fifths of the values lie
-    within it. A steady growth is more than twice its own spread there.
+    Where nothing is given, `allowed` is the spread of the first third: four fifths of the values
+    lie within it. A steady growth is more than twice its own spread there.
     """
     first, last = thirds(seconds, values)
     if allowed is None:
