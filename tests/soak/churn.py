@@ -220,17 +220,19 @@ class Trainer(threading.Thread):
         self.ledger.add(comparisons=1)
 
     def _gives_up_comparing(self, _):
-        done = threading.Event()
+        given_up = threading.Event()
 
         def requests():
             yield from self._comparison()[:-1]
-            done.wait()
+            given_up.wait()
 
         with self.server.channel() as channel:
+            # The client keeps a connection whose channel is closed while it is being made.
+            grpc.channel_ready_future(channel).result(TIMEOUT_SECONDS)
             call = self._stub(channel).CompareRepresentations.future(requests())
             time.sleep(self.source.uniform(0, 0.02))
             call.cancel()
-            done.set()
+            given_up.set()
         self.ledger.add(perhaps_comparisons=1)
 
     def _compares_badly(self, _):

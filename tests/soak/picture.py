@@ -33,7 +33,7 @@ def draw(samples, path, title):
     counts.set_ylabel("number")
     totals.plot(minutes, values("streams_total", 1e3), label="streams opened, thousands")
     totals.plot(minutes, values("steps_total", 1e4), label="steps, ten thousands")
-    totals.plot(minutes, values("received_bytes_total", 1e10), label="received, 10 GB")
+    totals.plot(minutes, values("received_bytes_total", 1e10), label="received, tens of GB")
     totals.set_ylabel("in all")
     totals.set_xlabel("minutes")
     for panel in panels:

@@ -48,16 +48,17 @@ LOSSES = COUNTERS[-3:]
 
 def sample(server, start):
     """What the process needs, and what it shows of itself."""
-    server.get("/")
-    shown = server.scrape()
+    # Before the scrape, whose own connection would count.
     found = {
         "seconds": time.monotonic() - start,
         "resident_bytes": server.resident_bytes(),
         "threads": server.threads(),
         "open_files": server.open_files(),
         "cpu_seconds": server.cpu_seconds(),
-        "series": len(shown),
     }
+    server.get("/")
+    shown = server.scrape()
+    found["series"] = len(shown)
     for name in COUNTERS:
         found[name.removeprefix("thermograd_")] = shown[name, frozenset()]
     found["rejected_total"] = sum(
@@ -69,10 +70,11 @@ def sample(server, start):
     return found
 
 
-def is_idle(server):
+def is_idle(server, baseline_files):
     """Whether nothing is left of any run."""
     used = server.by_limit("thermograd_limit_used")
-    return all(used[limit] == 0 for limit in verdict.LIMITS)
+    is_unused = all(used[limit] == 0 for limit in verdict.LIMITS)
+    return is_unused and server.open_files() <= baseline_files
 
 
 def warm_up(server):
@@ -162,7 +164,8 @@ def main():
         samples = churn(server, arguments.minutes, ledger, bystander, arguments.seed)
         seconds = samples[-1]["seconds"]
         try:
-            eventually(lambda: is_idle(server), GRACE_SECONDS + PROBE_SECONDS + 20)
+            longest = GRACE_SECONDS + PROBE_SECONDS + 20
+            eventually(lambda: is_idle(server, baseline_files), longest)
         except AssertionError:
             pass  # which the verdict says in figures
         last = sample(server, time.monotonic() - seconds)
