@@ -2,6 +2,8 @@
 """Churn of runs for as long as wanted, and a verdict: does the server stay as it was?
 
 usage: soak.py [--minutes 30] [--seed N] [--output DIRECTORY] [--picture FILE]
+
+README.md says what happens, and what must hold.
 """
 
 import argparse
@@ -31,19 +33,21 @@ FLAGS = (
     f"--probe_seconds={PROBE_SECONDS}",
     f"--rank_seconds={RANK_SECONDS}",
 )
+# Nothing that clients send here is more than the server has room for.
+LOSSES = (
+    "thermograd_responses_dropped_total",
+    "thermograd_runs_dropped_total",
+    "thermograd_series_refused",
+)
 COUNTERS = (
+    *LOSSES,
     "thermograd_streams_total",
     "thermograd_steps_total",
     "thermograd_incomplete_steps_total",
     "thermograd_incomplete_rank_steps_total",
     "thermograd_comparisons_total",
     "thermograd_received_bytes_total",
-    "thermograd_responses_dropped_total",
-    "thermograd_runs_dropped_total",
-    "thermograd_series_refused",
 )
-# Nothing that a client sent may be lost but what these count; here they should count nothing.
-LOSSES = COUNTERS[-3:]
 
 
 def sample(server, start):
