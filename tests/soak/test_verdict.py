@@ -71,6 +71,13 @@ def test_growth_while_warming_up_is_none():
     assert verdict.grows_within("", seconds, values, allowed=0).passed
 
 
+def test_a_short_soak_finds_what_multiplies():
+    seconds = numpy.arange(0, 30, 0.5)
+    noise = numpy.random.default_rng(2).normal(20, 2, len(seconds))
+    assert verdict.grows_within("", seconds, noise).passed
+    assert not verdict.grows_within("", seconds, noise + 4 * seconds).passed
+
+
 def test_too_few_samples_are_no_verdict():
     with pytest.raises(ValueError, match="too few"):
         verdict.of_samples(samples()[:10], ALLOWED)

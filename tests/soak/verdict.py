@@ -12,6 +12,8 @@ WARM_UP = 1 / 6
 LIMITS = ("max_streams", "max_comparisons", "max_runs", "max_memory_bytes", "max_probe_bytes")
 # Growth that is too small to be one.
 FLOOR = 2
+# Seconds after which what is seen no longer tells of what was seen before: runs have come and gone.
+TURN = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Finding:
 
 
 def thirds(seconds, values):
-    """The first and the last third of what came after the warm-up."""
+    """After the warm-up: the seconds and values of the first third, the values of the last."""
     seconds, values = numpy.asarray(seconds, float), numpy.asarray(values, float)
     begin = seconds[0] + WARM_UP * (seconds[-1] - seconds[0])
     third = (seconds[-1] - begin) / 3
@@ -38,19 +40,26 @@ def thirds(seconds, values):
     first, last = values[is_first], values[seconds >= seconds[-1] - third]
     if len(first) < 5 or len(last) < 5:
         raise ValueError(f"{len(seconds)} samples are too few")
-    return first, last
+    return seconds[is_first], first, last
+
+
+def spread(seconds, values):
+    """Within which four fifths of the values lie, around a line that rises as they do."""
+    rest = values - numpy.polyval(numpy.polyfit(seconds, values, 1), seconds)
+    lower, upper = numpy.percentile(rest, (10, 90))
+    return upper - lower
 
 
 def grows_within(what, seconds, values, allowed=None, unit=1, name=""):
     """The median of the last third is not more than `allowed` above that of the first.
 
-    Where nothing is given, `allowed` is the spread of the first third: four fifths of the values
-    lie within it. A steady growth is more than twice its own spread there.
+    Where nothing is given, `allowed` is the spread of the first third; several times that in a
+    short soak, whose medians scatter more because it sees few turns of the churn.
     """
-    first, last = thirds(seconds, values)
+    first_seconds, first, last = thirds(seconds, values)
     if allowed is None:
-        lower, upper = numpy.percentile(first, (10, 90))
-        allowed = upper - lower + FLOOR
+        turns = (first_seconds[-1] - first_seconds[0]) / TURN
+        allowed = spread(first_seconds, first) * max(1, 4 / turns**0.5) + FLOOR
     before, after = numpy.median(first), numpy.median(last)
     return Finding(
         what,
