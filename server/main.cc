@@ -34,6 +34,7 @@ namespace {
 using thermograd::Log;
 
 constexpr int kHousekeepingMilliseconds = 250;
+constexpr int kRoundsBetweenReleases = 120;
 
 // Carries what ends the process: 0 for a signal, 1 for a listener that is dead.
 int signal_pipe[2];
@@ -154,15 +155,21 @@ int main(int argc, char** argv) {
   }
 
   bool was_above_soft_limit = false;
+  int rounds = 0;
   pollfd signalled{.fd = signal_pipe[0], .events = POLLIN, .revents = 0};
   do {
     service.ExpireSteps(std::chrono::seconds(absl::GetFlag(FLAGS_rank_seconds)));
     service.ExpireCalls();
     (*security)->Reload();
     const bool is_above_soft_limit = admission.SetResidentBytes(thermograd::ResidentBytes());
+    runs.Expire();
     probes.Shed();
-    // Freed memory that the allocator keeps would hold the process above the limit for ever.
-    if (is_above_soft_limit || was_above_soft_limit) thermograd::ReleaseFreedMemory();
+    // The allocator keeps what was freed, an arena for each few threads: it would hold the process
+    // above the limit for ever, and below at the sum of all that any arena ever held.
+    rounds = (rounds + 1) % kRoundsBetweenReleases;
+    if (is_above_soft_limit || was_above_soft_limit || rounds == 0) {
+      thermograd::ReleaseFreedMemory();
+    }
     was_above_soft_limit = is_above_soft_limit;
   } while (poll(&signalled, 1, kHousekeepingMilliseconds) <= 0);
   // A listener that is closed in order does not answer either.

@@ -166,6 +166,14 @@ class Server:
         # What clock_getcpuclockid computes; Python does not offer it for other processes.
         return time.clock_gettime((~self._process.pid << 3) | 2)
 
+    def threads(self):
+        """Threads of the process."""
+        return len(os.listdir(f"/proc/{self.pid}/task"))
+
+    def open_files(self):
+        """File descriptors of the process."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
     def memory_map(self):
         """What the process has mapped, as /proc shows it."""
         return pathlib.Path(f"/proc/{self._process.pid}/maps").read_text(encoding="utf-8")
@@ -213,11 +221,12 @@ def refused_start(*flags, preexec=None):
 
 
 class Stream:
-    """One StreamRun call of at most `seconds`. Requests may be messages or, to send what no client
-    would, bytes.
+    """One StreamRun call, which ends after `timeout` seconds; None: never.
+
+    Requests may be messages or bytes: what no client would send, or what was serialised before.
     """
 
-    def __init__(self, server, seconds=TIMEOUT_SECONDS):
+    def __init__(self, server, timeout=TIMEOUT_SECONDS):
         self._requests = queue.SimpleQueue()
         self._channel = server.channel()
         method = self._channel.stream_stream(
@@ -227,8 +236,9 @@ class Stream:
             ),
             response_deserializer=service.StreamRunResponse.FromString,
         )
-        self._call = method(iter(self._requests.get, None), timeout=seconds)
+        self._call = method(iter(self._requests.get, None), timeout=timeout)
         self.notices = []
+        self.acknowledgements = 0
 
     def __enter__(self):
         return self
@@ -243,12 +253,22 @@ class Stream:
         for request in requests:
             self._requests.put(request)
 
-    def receive(self, kind):
-        """The next answer of a kind. Notices on the way are kept, other answers passed over."""
+    def disconnect(self):
+        """Closes the connection under the call."""
+        self._channel.close()
+
+    def _responses(self):
+        """Answers with their kind. Notices are kept, acknowledgements counted."""
         for response in self._call:
-            which = response.WhichOneof("message")
-            if which == "notice":
+            kind = response.WhichOneof("message")
+            if kind == "notice":
                 self.notices.append(response.notice)
+            self.acknowledgements += kind == "acknowledgement"
+            yield kind, response
+
+    def receive(self, kind):
+        """The next answer of a kind; others are passed over."""
+        for which, response in self._responses():
             if which == kind:
                 return getattr(response, kind)
         raise AssertionError(f"the stream ended with {self._call.code()} before a {kind}")
@@ -273,9 +293,8 @@ class Stream:
     def error(self):
         """Reads to the end and returns the error that the stream ended with, None for OK."""
         try:
-            for response in self._call:
-                if response.WhichOneof("message") == "notice":
-                    self.notices.append(response.notice)
+            for _ in self._responses():
+                pass
         except grpc.RpcError as error:
             return error
         return None
@@ -292,9 +311,12 @@ def end_step(step):
     return service.StreamRunRequest(step_end=run.StepEnd(step=step))
 
 
-def chunks(tensor_id, kind, array, microbatch=0):
-    """Requests that carry one tensor, in several chunks if it is large."""
-    data_type = DATA_TYPES[array.dtype]
+def chunks(tensor_id, kind, array, microbatch=0, data_type=None):
+    """Requests that carry one tensor, in several chunks if it is large.
+
+    `data_type`: of elements that NumPy has no type for, and that come as integers of their bits.
+    """
+    data_type = data_type or DATA_TYPES[array.dtype]
     data = numpy.ascontiguousarray(array).tobytes()
     return [
         service.StreamRunRequest(

@@ -36,15 +36,20 @@ void ProbeBoard::Put(ProbeEntry entry, Clock::time_point now) {
   }
 }
 
-void ProbeBoard::Shed() {
+void ProbeBoard::ExpireLocked(Clock::time_point now) {
+  while (!items_.empty() && now - items_.front().time > time_to_live_) Erase(items_.begin());
+}
+
+void ProbeBoard::Shed(Clock::time_point now) {
   const std::lock_guard lock(mutex_);
+  ExpireLocked(now);
   while (!items_.empty() && admission_->above_soft_limit()) EvictOldest();
 }
 
 std::vector<ProbeEntry> ProbeBoard::Others(const std::string& probe_set, const RunId& run,
                                            Clock::time_point now) {
   const std::lock_guard lock(mutex_);
-  while (!items_.empty() && now - items_.front().time > time_to_live_) Erase(items_.begin());
+  ExpireLocked(now);
   std::vector<ProbeEntry> others;
   for (const Item& item : items_) {
     const ProbeEntry& entry = item.entry;

@@ -48,9 +48,9 @@ class ProbeBoard {
   std::vector<ProbeEntry> Others(const std::string& probe_set, const RunId& run,
                                  Clock::time_point now = Clock::now());
 
-  /// Evicts the oldest entries while the soft limit of all memory is exceeded. To be called now and
-  /// then.
-  void Shed();
+  /// Drops entries that are too old, and evicts the oldest while the soft limit of all memory is
+  /// exceeded. To be called now and then.
+  void Shed(Clock::time_point now = Clock::now());
 
   uint64_t bytes() const;
   /// Entries that gave way to either.
@@ -64,6 +64,7 @@ class ProbeBoard {
   };
 
   void Erase(std::list<Item>::iterator item);
+  void ExpireLocked(Clock::time_point now);
   void EvictOldest();
 
   const uint64_t max_bytes_;

@@ -126,11 +126,20 @@ uint64_t RunRegistry::dropped() const {
   return dropped_;
 }
 
-std::vector<RunSnapshot> RunRegistry::List(Clock::time_point now) {
-  const std::lock_guard lock(mutex_);
+void RunRegistry::ExpireLocked(Clock::time_point now) {
   std::erase_if(entries_, [&](const auto& item) {
     return !item.second.snapshot.live && now - item.second.ended > grace_;
   });
+}
+
+void RunRegistry::Expire(Clock::time_point now) {
+  const std::lock_guard lock(mutex_);
+  ExpireLocked(now);
+}
+
+std::vector<RunSnapshot> RunRegistry::List(Clock::time_point now) {
+  const std::lock_guard lock(mutex_);
+  ExpireLocked(now);
   std::vector<RunSnapshot> snapshots;
   snapshots.reserve(entries_.size());
   for (const auto& [key, entry] : entries_) snapshots.push_back(entry.snapshot);

@@ -88,6 +88,9 @@ class RunRegistry {
   /// Every run listed at `now`, ordered by name and rank; drops what ended before the grace period.
   std::vector<RunSnapshot> List(Clock::time_point now = Clock::now());
 
+  /// Drops what ended before the grace period. To be called now and then: nobody may ever list.
+  void Expire(Clock::time_point now = Clock::now());
+
   /// Runs that are listed.
   uint64_t runs() const;
   /// Ended runs that made way for newer ones before their grace period was over.
@@ -104,6 +107,7 @@ class RunRegistry {
     size_t figures = 0;                   // for which it was taken
   };
 
+  void ExpireLocked(Clock::time_point now);
   Entry* FindLocked(uint64_t stream);
   bool DropOldestEndedLocked();
   static bool TakeMemory(Entry* entry);

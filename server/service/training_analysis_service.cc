@@ -337,6 +337,11 @@ class ComparisonReactor final : public grpc::ServerReadReactor<grpc::ByteBuffer>
       handling_ = true;
       awaited_ += Clock::now() - since_;
     }
+    // What a client gave up sending is not bad input.
+    if (!ok && context_->IsCancelled()) {
+      GoOn(absl::CancelledError("cancelled by the client"));
+      return;
+    }
     if (!ok) {
       workers_->Submit(WorkerPool::Length::kLong, [this] {
         const absl::StatusOr<v1::CompareRepresentationsResponse> result = session_.Finish();

@@ -226,6 +226,19 @@ def test_comparisons():
         assert server.refusals() == {"max_comparisons": 1}
 
 
+def test_a_comparison_that_is_given_up_is_not_refused():
+    def open_comparisons():
+        return server.by_limit("thermograd_limit_used")["max_comparisons"]
+
+    with Server() as server:
+        waiting = threading.Thread(target=comparison_error, args=(server, 4, 4))
+        waiting.start()
+        eventually(lambda: open_comparisons() == 1)
+        waiting.join()
+        eventually(lambda: open_comparisons() == 0)
+        assert server.rejected("invalid_argument") == 0
+
+
 def test_cpu_time():
     cca = representation.SIMILARITY_CCA
     spec = run.RunSpec(

@@ -124,7 +124,7 @@ class Bystander:
 
     def _train(self):
         try:
-            with Stream(self._server, seconds=600) as stream:
+            with Stream(self._server, timeout=None) as stream:
                 stream.open(declaration("bystander"))
                 for step in steps():
                     begun = time.monotonic()

@@ -1,7 +1,6 @@
 """Ten thousand connections in a minute, of all kinds, leave nothing behind."""
 
 import contextlib
-import os
 import socket
 import struct
 import time
@@ -51,14 +50,6 @@ def opened_call(address):
 KINDS = [nothing, reset, preface, garbage, opened_call]
 
 
-def descriptors(server):
-    return len(os.listdir(f"/proc/{server.pid}/fd"))
-
-
-def threads(server):
-    return len(os.listdir(f"/proc/{server.pid}/task"))
-
-
 def test_ten_thousand_connections_in_a_minute():
     """The second half leaves nothing that the first did not."""
     with Server() as server:
@@ -70,8 +61,8 @@ def test_ten_thousand_connections_in_a_minute():
                 KINDS[number % len(KINDS)](address)
                 time.sleep(PAUSE_SECONDS)
             eventually(lambda: server.by_limit("thermograd_limit_used")["max_streams"] == 1)
-            eventually(lambda: descriptors(server) < 32)
-            return server.resident_bytes(), threads(server)
+            eventually(lambda: server.open_files() < 32)
+            return server.resident_bytes(), server.threads()
 
         begun = time.monotonic()
         with Bystander(server):

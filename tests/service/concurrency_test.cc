@@ -258,6 +258,18 @@ TEST(RunRegistry, FiguresTakeMemoryWhileTheyAreShown) {
   EXPECT_EQ(admission.bytes(), 0u);
 }
 
+TEST(RunRegistry, EndedRunsGoThoughNobodyLists) {
+  Admission admission(3, 1 << 20);
+  RunRegistry registry{minutes(15), 4, &admission};
+  registry.Open({"live"}, 0, 1, [] {});
+  registry.Close(registry.Open({"ended"}, 0, 1, [] {}));
+  registry.Expire();
+  EXPECT_EQ(registry.runs(), 2u);
+  registry.Expire(RunRegistry::Clock::now() + minutes(16));
+  EXPECT_EQ(registry.runs(), 1u);
+  EXPECT_EQ(registry.dropped(), 0u);
+}
+
 TEST(RunRegistry, ServesManyThreads) {
   Admission admission(3, 1 << 20);
   RunRegistry registry{minutes(15), 4, &admission};
@@ -314,6 +326,21 @@ TEST(ProbeBoard, ForgetsByAgeAndByBytes) {
   EXPECT_EQ(board.Others("probe", {"b"}, now + minutes(12)).size(), 1u);
   board.Put(Entry("a", "huge", 100), now + minutes(12));
   EXPECT_EQ(board.bytes(), 0u);
+}
+
+TEST(ProbeBoard, ForgetsThoughNobodyAsks) {
+  const auto now = ProbeBoard::Clock::now();
+  Admission admission(3, 1 << 20);
+  ProbeBoard board(1 << 20, minutes(10), &admission);
+  board.Put(Entry("a", "h1"), now);
+  board.Put(Entry("a", "h2"), now + minutes(1));
+  board.Shed(now + minutes(10));
+  EXPECT_EQ(board.bytes(), 2 * 4 * sizeof(double));
+  board.Shed(now + minutes(11));
+  EXPECT_EQ(board.bytes(), 4 * sizeof(double));
+  board.Shed(now + minutes(12));
+  EXPECT_EQ(admission.bytes(), 0u);
+  EXPECT_EQ(board.evicted(), 0u);
 }
 
 TEST(ProbeBoard, GivesWayAboveTheSoftLimit) {
