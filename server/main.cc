@@ -34,7 +34,7 @@ namespace {
 using thermograd::Log;
 
 constexpr int kHousekeepingMilliseconds = 250;
-constexpr int kRoundsBetweenReleases = 120;
+constexpr int kRoundsBetweenReleases = 40;
 
 // Carries what ends the process: 0 for a signal, 1 for a listener that is dead.
 int signal_pipe[2];
