@@ -70,7 +70,7 @@ def test_cheap_streams_go_on_while_an_expensive_step_is_analysed():
     def counter(name):
         return server.scrape()[name, frozenset()]
 
-    with Server("--workers=1") as server, Stream(server) as heavy:
+    with Server("--workers=1") as server, Stream(server, timeout=None) as heavy:
         heavy.open(expensive("heavy"))
         messages = list(activations())
         heavy.send(service.StreamRunRequest(step_begin=small_run.begin(1)), *messages)
