@@ -128,8 +128,10 @@ std::optional<std::string> AccessFile::NameOf(absl::string_view secret) const {
 bool AccessFile::Admits(absl::string_view name, absl::string_view secret) const {
   const Digest name_digest = DigestOf(name);
   const Digest secret_digest = DigestOf(secret);
+  // Held: a range of the loop's own would be gone, once the file is read anew, before its entries.
+  const std::shared_ptr<const Entries> known = entries();
   bool admits = false;
-  for (const Entry& entry : *entries()) {
+  for (const Entry& entry : *known) {
     const int differ =
         CRYPTO_memcmp(entry.name_digest.data(), name_digest.data(), name_digest.size()) |
         CRYPTO_memcmp(entry.secret_digest.data(), secret_digest.data(), secret_digest.size());
