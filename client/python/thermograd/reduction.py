@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,10 +37,10 @@ from thermograd.v1 import run_pb2, tensor_pb2
 
 _log = logging.getLogger("thermograd")
 
-# Elements converted at a time. On a CPU the doubles stay near it: a squared norm of 16.8 M
-# elements takes 12 ms in single and 9 ms in bfloat16 on two cores, torch.linalg.vector_norm with
-# dtype=float64 80 ms, a copy of the tensor 23 ms. Elsewhere a launch costs more than the memory.
-_CPU_BLOCK_ELEMENTS = 1 << 20
+# Elements converted at a time. On a CPU the doubles stay in its caches: a squared norm of 16.8 M
+# elements takes 5 ms on two cores, torch.linalg.vector_norm with dtype=float64 86 ms, a copy of the
+# tensor 9 ms. Elsewhere a launch costs more than the memory.
+_CPU_BLOCK_ELEMENTS = 1 << 17
 _BLOCK_ELEMENTS = 1 << 24
 
 DeviceSums = dict[tuple[Product, Target], torch.Tensor]
@@ -461,26 +462,50 @@ def _is_finite(host_scalar: torch.Tensor) -> bool:
     return math.isfinite(host_scalar.item())
 
 
-def _product(factors: Iterable[torch.Tensor]) -> torch.Tensor:
-    first, *others = factors
-    for factor in others:
-        first = first * factor
-    return first
+class _Scratch(threading.local):
+    """A thread's memory for blocks in double precision: new memory would cost more than the sums."""
+
+    def __init__(self) -> None:
+        self._buffers: list[torch.Tensor] = []
+
+    def like(self, block: torch.Tensor, index: int = 0) -> torch.Tensor:
+        """Memory of a block's shape; that of equal indices is the same."""
+        while len(self._buffers) <= index:
+            # Made within inference mode, it could not be written to outside.
+            with torch.inference_mode(False):
+                buffer = torch.empty(_CPU_BLOCK_ELEMENTS, dtype=torch.float64, device="cpu")
+            self._buffers.append(buffer)
+        if block.numel() > _CPU_BLOCK_ELEMENTS:
+            return torch.empty(block.shape, dtype=torch.float64, device="cpu")
+        return self._buffers[index][: block.numel()].view(block.shape)
+
+
+_scratch = _Scratch()
+
+
+def _doubles(block: torch.Tensor, index: int = 0) -> torch.Tensor:
+    """A block in double precision; on a CPU until the thread asks for the same index again."""
+    if _on_host(block):
+        return _scratch.like(block, index).copy_(block)
+    return block.to(torch.float64, copy=True)
 
 
 def _total(*factors: torch.Tensor) -> torch.Tensor:
     """The sum of all products of elements, a tensor without dimensions."""
-    first = factors[0]
-    if not _on_host(first) and len(factors) == 2 and first is factors[1]:
+    first, *others = factors
+    is_square = len(others) == 1 and first is others[0]
+    if is_square and not _on_host(first):
         # One kernel that converts as it reads; a CPU's would be slow.
         norm: torch.Tensor = torch.linalg.vector_norm(first, dtype=torch.float64)
         return norm.square()
     parts = []
     size = _block_elements(first)
-    for blocks in zip(*(factor.reshape(-1).split(size) for factor in factors), strict=True):
-        doubles = {id(block): block.double() for block in blocks}
-        *left, right = (doubles[id(block)] for block in blocks)
-        parts.append(torch.dot(_product(left), right))
+    for block, *more in zip(*(factor.reshape(-1).split(size) for factor in factors), strict=True):
+        # Not by torch.dot: the threads of a CPU's BLAS compete with PyTorch's own.
+        product = _doubles(block)
+        for factor in more:
+            product.mul_(product if is_square else factor)
+        parts.append(product.sum())
     return parts[0] if len(parts) == 1 else torch.stack(parts).sum()
 
 
@@ -524,9 +549,15 @@ def _vector_sums(
     size = max(_block_elements(some) // some.shape[1], 1)
     parts: dict[tuple[Product, bool], list[torch.Tensor]] = defaultdict(list)
     for first in range(0, some.shape[0], size):
-        doubles = {n: matrix[first : first + size].double() for n, matrix in matrices.items()}
+        doubles = {
+            name: _doubles(matrix[first : first + size], index)
+            for index, (name, matrix) in enumerate(matrices.items())
+        }
         for product in products:
-            elements = _product(doubles[name] for name in product)
+            elements = doubles[product[0]]
+            if len(product) == 2:
+                out = _scratch.like(elements, len(doubles)) if _on_host(elements) else None
+                elements = torch.mul(elements, doubles[product[1]], out=out)
             for by_columns in directions:
                 parts[product, by_columns].append(elements.sum(0 if by_columns else 1))
     return {

@@ -171,27 +171,40 @@ def test_the_way_of_an_accelerator(server, monkeypatch, microbatches):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_sums_are_exact_to_rounding_of_doubles(dtype):
-    """Over more elements than a block has."""
-    relative = 1e-14
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+# More elements than a block has; and more in a row.
+@pytest.mark.parametrize("shape", [(1200, 1000), (5, 300_000)])
+@pytest.mark.parametrize("is_on_host", [True, False])
+def test_sums_are_exact_to_rounding_of_doubles(monkeypatch, dtype, shape, is_on_host):
+    """And leave what they are made of as it is."""
+    monkeypatch.setattr(reduction, "_on_host", lambda tensor: is_on_host)
+    # A CPU's vector_norm, which stands for an accelerator's here, adds one element after the other.
+    relative = 1e-14 if is_on_host else 1e-12
     generator = torch.Generator().manual_seed(0)
-    x, y = (torch.randn(1200, 1000, generator=generator).to(dtype) for _ in range(2))
-    products = x.double() * y.double()
-    scale = float(products.abs().sum())
-    assert float(reduction._total(x, y)) == pytest.approx(
-        math.fsum(products.reshape(-1).tolist()), abs=relative * scale
-    )
-    targets = [
-        reduction.Target((10, 1190), (0, 1000)),
-        reduction.Target((10, 1190), (0, 1000), by_columns=True),
-    ]
-    found = reduction.product_sums({"x": x, "y": y}, [("x", "y")], targets)
-    for target, axis in zip(targets, (1, 0), strict=True):
-        expected = products[10:1190].sum(axis)
-        torch.testing.assert_close(
-            found[("x", "y"), target], expected, rtol=0, atol=relative * scale
+    x, y = (torch.randn(shape, generator=generator).to(dtype) for _ in range(2))
+    before = x.clone(), y.clone()
+    for factors in ((x, x), (x, y), (x, x, y)):
+        products = torch.stack([factor.double() for factor in factors]).prod(0)
+        assert float(reduction._total(*factors)) == pytest.approx(
+            math.fsum(products.reshape(-1).tolist()), abs=relative * float(products.abs().sum())
         )
+    rows, columns = (1, shape[0] - 1), (0, shape[1])
+    targets = [
+        reduction.Target(rows, columns),
+        reduction.Target(rows, columns, by_columns=True),
+    ]
+    for product in (("x",), ("x", "x"), ("x", "y")):
+        found = reduction.product_sums({"x": x, "y": y}, [product], targets)
+        products = torch.stack([{"x": x, "y": y}[name].double() for name in product]).prod(0)
+        for target, axis in zip(targets, (1, 0), strict=True):
+            torch.testing.assert_close(
+                found[product, target],
+                products[slice(*rows)].sum(axis),
+                rtol=0,
+                atol=relative * float(products.abs().sum()),
+            )
+    assert torch.equal(x, before[0])
+    assert torch.equal(y, before[1])
 
 
 class Members(nn.Module):
