@@ -49,8 +49,8 @@ class Refused final : public Reactor {
 };
 
 // gRPC's way to tell a client that the same call may succeed after so many milliseconds.
-void InviteRetry(const absl::Status& status, grpc::CallbackServerContext* context) {
-  if (MayBeAdmittedLater(status)) context->AddTrailingMetadata("grpc-retry-pushback-ms", "5000");
+void InviteRetry(grpc::CallbackServerContext* context) {
+  context->AddTrailingMetadata("grpc-retry-pushback-ms", "5000");
 }
 
 // What a client gets that comes, or whose step ends, while the service drains.
@@ -76,11 +76,12 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
         workers_(workers),
         service_(service),
         context_(context),
+        tenant_(std::move(tenant)),
         queue_memory_(environment.admission),
         session_(
             std::in_place, environment, [this] { Supersede(); },
             [this](const std::vector<v1::StreamRunResponse>& responses) { Deliver(responses); },
-            std::move(tenant)) {
+            tenant_) {
     const std::optional<LimitValue> refusal =
         environment_.admission->Enter(Admission::Call::kStream);
     has_place_ = !refusal;
@@ -150,6 +151,12 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
 
   void Expire(Clock::time_point now) override {
     const std::lock_guard lock(mutex_);
+    if (finished_) return;
+    if (!end_ && !service_->StillAdmits(*context_, tenant_)) {
+      // It may have been given another one, and comes back with that.
+      InviteRetry(context_);
+      EndLocked(absl::UnauthenticatedError("authorization: this token was withdrawn"));
+    }
     if (handling_ || finished_) return;
     const Limits& limits = environment_.limits;
     if (end_) {
@@ -270,7 +277,7 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
       StartWrite(&outgoing_);
     } else if (end_ && !handling_) {
       finished_ = true;
-      InviteRetry(*end_, context_);
+      if (MayBeAdmittedLater(*end_)) InviteRetry(context_);
       Finish(ToGrpc(*end_, environment_.counters));
     }
   }
@@ -279,6 +286,7 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
   WorkerPool* const workers_;
   TrainingAnalysisService* const service_;
   grpc::CallbackServerContext* const context_;
+  const std::string tenant_;
   bool has_place_ = false;
 
   // Of the read reaction, or the worker that stands in for it.
@@ -394,7 +402,7 @@ class ComparisonReactor final : public grpc::ServerReadReactor<grpc::ByteBuffer>
 
   void EndLocked(const absl::Status& status) {
     end_ = true;
-    InviteRetry(status, context_);
+    if (MayBeAdmittedLater(status)) InviteRetry(context_);
     Finish(ToGrpc(status, environment_.counters));
   }
 
@@ -473,6 +481,12 @@ absl::StatusOr<std::string> TrainingAnalysisService::Authenticate(
   // Of several, none is better than the others.
   if (begin == end || std::next(begin) != end) return TenantOf(*environment_.tokens, "");
   return TenantOf(*environment_.tokens, {begin->second.data(), begin->second.size()});
+}
+
+bool TrainingAnalysisService::StillAdmits(const grpc::CallbackServerContext& context,
+                                          const std::string& tenant) const {
+  const absl::StatusOr<std::string> found = Authenticate(context);
+  return found.ok() && *found == tenant;
 }
 
 bool TrainingAnalysisService::Enter(OpenCall* call) {

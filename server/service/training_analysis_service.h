@@ -22,7 +22,7 @@ class OpenCall {
   virtual ~OpenCall() = default;
   /// Finish the open step, then end the call.
   virtual void Drain() = 0;
-  /// End the call if its peer has been awaited for too long at `now`.
+  /// End the call if its peer has been awaited for too long at `now`, or is nobody's any more.
   virtual void Expire(std::chrono::steady_clock::time_point now) = 0;
 };
 
@@ -55,7 +55,8 @@ class TrainingAnalysisService final : public RawService {
   /// then.
   void ExpireSteps(std::chrono::steady_clock::duration age) const;
 
-  /// Ends calls whose peers are silent or too slow. To be called now and then.
+  /// Ends calls whose peers are silent or too slow, and streams whose token was withdrawn. To be
+  /// called now and then.
   void ExpireCalls();
 
   /// Refuses new calls and lets every open stream finish its open step.
@@ -64,6 +65,8 @@ class TrainingAnalysisService final : public RawService {
   /// For the reactors: enters a call unless the service drains; and lets it go.
   bool Enter(OpenCall* call);
   void Leave(OpenCall* call);
+  /// True if the token that a call came with is still one of the tenant's.
+  bool StillAdmits(const grpc::CallbackServerContext& context, const std::string& tenant) const;
 
  private:
   /// Who calls: empty where there are no tenants; UNAUTHENTICATED.

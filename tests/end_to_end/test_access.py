@@ -18,13 +18,15 @@ from system_support import (
     TIMEOUT_SECONDS,
     Server,
     Stream,
+    end_step,
     eventually,
     refused_start,
     run,
     service,
     service_grpc,
 )
-from thermograd import compare, wire
+from thermograd import Credentials, compare, wire
+from thermograd.sender import Sender
 
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
 TOKENS = {"red": "red-token-8f2c71d0", "blue": "blue-token-5ab3e94f"}
@@ -247,21 +249,77 @@ def test_tokens_are_replaced_while_the_server_runs(tmp_path):
         red, blue = server.tenant("red"), server.tenant("blue")
         green = server.caller("green-token-0d3c55b1")
         assert green.refusal() is UNAUTHENTICATED
-        with Stream(blue) as stream:
-            stream.open(small_run.declaration("through"))
+        with Stream(red) as stays, Stream(blue) as goes:
+            stays.open(small_run.declaration("stays"))
+            goes.open(small_run.declaration("goes"))
+            goes.step(small_run.begin(1), small_run.gradient())
+            # In the midst of a step.
+            goes.send(service.StreamRunRequest(step_begin=small_run.begin(2)))
+            before = server.rejected()
             write(server.token_file, f"red {TOKENS['red']}", "red green-token-0d3c55b1")
-            eventually(lambda: green.refusal() is None)
-            assert red.refusal() is None and blue.refusal() is UNAUTHENTICATED
-            # What is open stays open.
-            stream.step(small_run.begin(1), small_run.gradient())
+            error = goes.error()
+            assert error.code() is UNAUTHENTICATED
+            assert error.details() == "authorization: this token was withdrawn"
+            assert server.rejected() == before + 1
+            assert red.refusal() is None and green.refusal() is None
+            assert blue.refusal() is UNAUTHENTICATED
+            stays.step(small_run.begin(1), small_run.gradient())
             write(server.token_file, "red short-one")
             failures = "thermograd_token_reload_failures_total", frozenset()
             eventually(lambda: server.scrape()[failures] == 1)
             assert red.refusal() is None and green.refusal() is None
-            assert stream.close() is None
+            assert stays.close() is None
     events = [e for e in server.events() if e["event"].startswith("reload")]
     assert [e["event"] for e in events] == ["reloaded", "reload_failed"]
     assert "line 1" in events[1]["reason"] and "short-one" not in json.dumps(events)
+
+
+class SmallStep:
+    """A step for a Sender."""
+
+    spec = small_run.declaration("rotated")
+    byte_size = 0
+
+    def __init__(self, number):
+        self.number = number
+
+    def requests(self, limits):
+        """All messages."""
+        del limits
+        yield service.StreamRunRequest(step_begin=small_run.begin(self.number))
+        yield from small_run.gradient()
+        yield end_step(self.number)
+
+
+def test_a_client_whose_token_is_replaced_goes_on_and_one_without_stops(tmp_path):
+    new = "blue-next-token-41aa"
+    reported = {"renewed": [], "forgotten": []}
+
+    def sender(name, tenant):
+        files = Credentials(token_file=write(tmp_path / f"{name}-token", TOKENS[tenant]))
+        return Sender(
+            wire.channel_opener(server.grpc_address, files), 1 << 20,
+            lambda report: reported[name].append(report.step),
+        )  # fmt: skip
+
+    with Guarded(tmp_path) as server:
+        renewed, forgotten = sender("renewed", "blue"), sender("forgotten", "red")
+        for one in (renewed, forgotten):
+            one.put(SmallStep(1))
+            eventually(lambda one=one: one.stats.acknowledged_steps == 1)
+        write(tmp_path / "renewed-token", new)
+        write(server.token_file, f"blue {new}")
+        for one in (renewed, forgotten):
+            eventually(lambda one=one: "token was withdrawn" in (one.stats.last_error or ""))
+            one.put(SmallStep(2))
+        eventually(lambda: renewed.stats.acknowledged_steps == 2)
+        eventually(lambda: forgotten.stats.stopped)
+        assert (renewed.stats.reconnects, forgotten.stats.reconnects) == (1, 0)
+        assert "nobody here has this token" in forgotten.stats.last_error
+        assert forgotten.stats.dropped_steps == 1
+        assert reported == {"renewed": [1, 2], "forgotten": [1]}
+        for one in (renewed, forgotten):
+            one.close(1)
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/", "/nothing"])
