@@ -159,9 +159,6 @@ class Front:
         """What the server may take for it."""
         if self.engine is None:
             return GRPC_MEMORY_BYTES.get(abuse, MEMORY_BYTES)
-        # It hands resets on.
-        if self.engine == HAPROXY and abuse is rapid_reset:
-            return GRPC_MEMORY_BYTES[abuse]
         return MEMORY_BYTES
 
 

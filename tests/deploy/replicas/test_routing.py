@@ -125,6 +125,21 @@ def test_a_stream_may_be_of_any_length(servers, name, encrypted):
                 assert stream.end_step().step == step
 
 
+def test_haproxy_holds_back_whoever_opens_calls_by_the_thousand(servers):
+    with Balancer(HAPROXY, servers) as balancer:
+        with grpc.secure_channel(balancer.address, credentials_of(balancer)) as channel:
+            describe = service_grpc.TrainingAnalysisServiceStub(channel).DescribeMetrics
+
+            def codes(number):
+                calls = [describe.future(service.DescribeMetricsRequest()) for _ in range(number)]
+                return {call.code().name for call in calls}
+
+            for _ in range(9):
+                assert codes(100) == {"OK"}
+            eventually(lambda: codes(100) == {"UNAVAILABLE"})
+            eventually(lambda: codes(1) == {"OK"})
+
+
 @pytest.mark.parametrize("name", [HAPROXY, HAPROXY_TCP])
 def test_a_server_that_hangs_gets_no_new_runs(servers, name):
     """Its kernel still takes connections: only its silence to the health check tells."""
