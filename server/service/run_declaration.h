@@ -68,7 +68,7 @@ struct SymmetryMember {
   statistics::MatrixView view;
   /// Of a symmetry with a quadratic charge: the instance of each block of `dimension` rows. Of
   /// neurons that may change places: the neuron of each row.
-  std::vector<uint32_t> instance_of_block;
+  statistics::InstanceOfBlock instance_of_block;
 };
 
 /// A symmetry whose members were found and fit together.

@@ -45,6 +45,13 @@ class Checker {
     declared_.name = symmetry.name();
     const absl::Status status = CheckKind(symmetry);
     if (!status.ok()) return status;
+    // Of one matrix each; the sum of all would overflow first.
+    const size_t matrix_bytes = declared_.dimension * declared_.dimension * sizeof(double);
+    if (declared_.instances > limits_.max_symmetry_bytes / matrix_bytes) {
+      return LimitExceeded(
+          Limit::max_symmetry_bytes, limits_,
+          absl::StrCat(field_, ": the windows of ", declared_.instances, " instances"));
+    }
     return std::move(declared_);
   }
 
@@ -150,22 +157,6 @@ class Checker {
     return bias;
   }
 
-  // Block i of `blocks` belongs to instance i / `shared`. Rows cost memory here before any tensor
-  // has come.
-  absl::Status AssignBlocks(size_t blocks, size_t shared, SymmetryMember* member) {
-    if (absl::Status status = CheckBlocks(blocks); !status.ok()) return status;
-    for (size_t i = 0; i < blocks; ++i) {
-      member->instance_of_block.push_back(static_cast<uint32_t>(i / shared));
-    }
-    return absl::OkStatus();
-  }
-
-  absl::Status CheckBlocks(size_t blocks) const {
-    if (blocks <= limits_.max_symmetry_bytes / sizeof(uint32_t)) return absl::OkStatus();
-    return LimitExceeded(Limit::max_symmetry_bytes, limits_,
-                         absl::StrCat(field_, ": the windows of ", blocks, " rows"));
-  }
-
   template <typename Neurons>
   absl::Status CheckNeurons(const Neurons& neurons) {
     absl::StatusOr<SymmetryMember*> incoming =
@@ -173,12 +164,10 @@ class Checker {
     if (!incoming.ok()) return incoming.status();
     const size_t hidden = (*incoming)->view.rows;
     declared_.instances = hidden;
-    if (absl::Status status = AssignBlocks(hidden, 1, *incoming); !status.ok()) return status;
     if (neurons.has_incoming_bias()) {
       absl::StatusOr<SymmetryMember*> bias =
           AddBias("incoming_bias", neurons.incoming_bias(), hidden, &declared_.first);
       if (!bias.ok()) return bias.status();
-      if (absl::Status status = AssignBlocks(hidden, 1, *bias); !status.ok()) return status;
     }
     absl::StatusOr<SymmetryMember*> outgoing = AddRequired(
         "outgoing", neurons.has_outgoing(), neurons.outgoing(), &declared_.second, true);
@@ -189,7 +178,8 @@ class Checker {
                                                       " columns, it must have a multiple of the ",
                                                       hidden, " hidden neurons"));
     }
-    return AssignBlocks(columns, columns / hidden, *outgoing);
+    (*outgoing)->instance_of_block = {.shared = columns / hidden};
+    return absl::OkStatus();
   }
 
   absl::Status CheckPermutation(const v1::NeuronPermutation& neurons) {
@@ -206,17 +196,18 @@ class Checker {
         AddRequired("first", layers.has_first(), layers.first(), &declared_.first);
     if (!first.ok()) return first.status();
     const size_t rows = (*first)->view.rows;
-    if (absl::Status status = AssignBlocks(rows, rows, *first); !status.ok()) return status;
+    (*first)->instance_of_block = {.shared = rows};
     if (layers.has_first_bias()) {
       absl::StatusOr<SymmetryMember*> bias =
           AddBias("first_bias", layers.first_bias(), rows, &declared_.first);
       if (!bias.ok()) return bias.status();
-      if (absl::Status status = AssignBlocks(rows, rows, *bias); !status.ok()) return status;
+      (*bias)->instance_of_block = {.shared = rows};
     }
     absl::StatusOr<SymmetryMember*> second =
         AddRequired("second", layers.has_second(), layers.second(), &declared_.second);
     if (!second.ok()) return second.status();
-    return AssignBlocks((*second)->view.rows, (*second)->view.rows, *second);
+    (*second)->instance_of_block = {.shared = (*second)->view.rows};
+    return absl::OkStatus();
   }
 
   // `rows` of `name` into heads.
@@ -246,16 +237,10 @@ class Checker {
     absl::Status status = SplitHeads("first", rows, rotation.heads());
     if (status.ok()) status = CheckRotationRows();
     if (!status.ok()) return status;
-    if (absl::Status status = AssignBlocks(declared_.instances, 1, *first); !status.ok()) {
-      return status;
-    }
     if (rotation.has_first_bias()) {
       absl::StatusOr<SymmetryMember*> bias =
           AddBias("first_bias", rotation.first_bias(), rows, &declared_.first);
       if (!bias.ok()) return bias.status();
-      if (absl::Status status = AssignBlocks(declared_.instances, 1, *bias); !status.ok()) {
-        return status;
-      }
     }
     absl::StatusOr<SymmetryMember*> second =
         AddRequired("second", rotation.has_second(), rotation.second(), &declared_.second, true);
@@ -266,7 +251,8 @@ class Checker {
                                                     " columns, it must have a multiple of the ",
                                                     rows, " rows of first"));
     }
-    return AssignBlocks(columns / declared_.dimension, columns / rows, *second);
+    (*second)->instance_of_block = {.shared = columns / rows};
+    return absl::OkStatus();
   }
 
   absl::Status CheckQueryKey(const v1::QueryKeyRotation& rotation) {
@@ -301,16 +287,8 @@ class Checker {
     if (rotation.rotary() == v1::ROTARY_LAYOUT_UNSPECIFIED) {
       declared_.kind = Kind::kRotation;
       if (absl::Status status = CheckRotationRows(); !status.ok()) return status;
-      for (SymmetryMember& member : declared_.first) {
-        if (absl::Status status = AssignBlocks(declared_.instances * shared, shared, &member);
-            !status.ok()) {
-          return status;
-        }
-      }
-      for (SymmetryMember& member : declared_.second) {
-        if (absl::Status status = AssignBlocks(declared_.instances, 1, &member); !status.ok()) {
-          return status;
-        }
+      for (SymmetryMember& query_member : declared_.first) {
+        query_member.instance_of_block = {.shared = shared};
       }
       return absl::OkStatus();
     }
@@ -329,24 +307,15 @@ class Checker {
                    absl::StrCat("a head has ", rows, " rows, which make no pairs"));
     }
     const size_t pairs = rows / 2;
-    for (const auto* side : {&declared_.first, &declared_.second}) {
-      for (const SymmetryMember& member : *side) {
-        if (absl::Status status = CheckBlocks(member.view.rows); !status.ok()) return status;
+    const size_t adjacent = layout == v1::ROTARY_LAYOUT_INTERLEAVED ? 2 : 1;
+    for (auto [side, shared_by] : {std::pair{&declared_.first, shared}, {&declared_.second, 1}}) {
+      for (SymmetryMember& member : *side) {
+        member.instance_of_block = {.head_blocks = rows,
+                                    .head_instances = pairs,
+                                    .adjacent = adjacent,
+                                    .shared = shared_by};
       }
     }
-    const auto assign = [&](size_t shared_by, std::vector<SymmetryMember>* side) {
-      for (SymmetryMember& member : *side) {
-        for (size_t row = 0; row < member.view.rows; ++row) {
-          const size_t head = row / rows / shared_by;
-          const size_t in_head = row % rows;
-          const size_t pair =
-              layout == v1::ROTARY_LAYOUT_INTERLEAVED ? in_head / 2 : in_head % pairs;
-          member.instance_of_block.push_back(static_cast<uint32_t>(head * pairs + pair));
-        }
-      }
-    };
-    assign(shared, &declared_.first);
-    assign(1, &declared_.second);
     declared_.kind = Kind::kRotaryScaling;
     declared_.instances *= pairs;
     declared_.dimension = 1;
@@ -361,7 +330,8 @@ class Checker {
     if (!weight.ok()) return weight.status();
     const size_t rows = (*weight)->view.rows;
     declared_.instances = invariance.per_row() ? rows : 1;
-    return AssignBlocks(rows, rows / declared_.instances, *weight);
+    (*weight)->instance_of_block = {.shared = rows / declared_.instances};
+    return absl::OkStatus();
   }
 
   absl::Status CheckTranslation(const v1::LogitTranslation& translation) {
@@ -400,11 +370,6 @@ uint64_t SymmetryBytes(std::span<const DeclaredSymmetry> symmetries) {
     }
     if (symmetry.kind == Kind::kScaleInvariance) {
       bytes += metrics::AngularStep::Bytes(symmetry.instances);
-    }
-    for (const auto* side : {&symmetry.first, &symmetry.second}) {
-      for (const SymmetryMember& member : *side) {
-        bytes += member.instance_of_block.size() * sizeof(uint32_t);
-      }
     }
   }
   return bytes;

@@ -22,7 +22,7 @@ kernels::StridedMatrix Panel(const kernels::StridedMatrix& x, size_t first_row, 
 }  // namespace
 
 void NeuronWeights::Append(std::span<const double> weight, const MatrixView& view,
-                           std::span<const uint32_t> neuron_of_row) {
+                           const InstanceOfBlock& neuron_of_row) {
   const size_t added = view.rows / neurons_ * view.columns;
   const size_t width = width_ + added;
   std::vector<double> values(neurons_ * width);
@@ -32,7 +32,7 @@ void NeuronWeights::Append(std::span<const double> weight, const MatrixView& vie
     filled[neuron] = neuron * width + width_;
   }
   for (size_t row = 0; row < view.rows; ++row) {
-    size_t& next = filled[neuron_of_row[row]];
+    size_t& next = filled[neuron_of_row(row)];
     const double* source = weight.data() + view.offset + row * view.row_stride;
     for (size_t column = 0; column < view.columns; ++column) {
       values[next++] = source[column * view.column_stride];

@@ -2,7 +2,6 @@
 #define THERMOGRAD_STATISTICS_NEURON_H_
 
 #include <cstddef>
-#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -18,7 +17,7 @@ class NeuronWeights {
 
   /// Appends the rows of a matrix to the neurons that they belong to; every neuron gets as many.
   void Append(std::span<const double> weight, const MatrixView& view,
-              std::span<const uint32_t> neuron_of_row);
+              const InstanceOfBlock& neuron_of_row);
 
   /// |x_j| of every neuron.
   std::vector<double> Norms() const;

@@ -34,14 +34,14 @@ std::vector<double> Products(std::span<const double> x, std::span<const double> 
   if (r == 1) {
     const std::vector<double> dots = RowDots(view.Of(x), view.Of(y));
     for (size_t row = 0; row < dots.size(); ++row) {
-      products[rows.instance_of_block[row]] += dots[row];
+      products[rows.instance_of_block(row)] += dots[row];
     }
     return products;
   }
-  for (size_t block = 0; block < rows.instance_of_block.size(); ++block) {
+  for (size_t block = 0; block < view.rows / r; ++block) {
     const MatrixView part = view.Rows(block * r, r);
     kernels::AddProduct(part.Of(x), part.Of(y),
-                        products.data() + rows.instance_of_block[block] * r * r);
+                        products.data() + rows.instance_of_block(block) * r * r);
   }
   return products;
 }

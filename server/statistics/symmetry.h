@@ -2,7 +2,6 @@
 #define THERMOGRAD_STATISTICS_SYMMETRY_H_
 
 #include <cstddef>
-#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -50,13 +49,30 @@ struct SideSums {
   void Merge(const SideSums& other);
 };
 
+/// The instance that a block of rows belongs to: a rule and no table, for rows are declared before
+/// any tensor has come, and may be many.
+struct InstanceOfBlock {
+  /// Blocks of a head, and its instances: so many `adjacent` blocks make one, the next the next,
+  /// and after the last the first again.
+  size_t head_blocks = 1;
+  size_t head_instances = 1;
+  size_t adjacent = 1;
+  /// So many consecutive heads have the same instances.
+  size_t shared = 1;
+
+  size_t operator()(size_t block) const {
+    return block / head_blocks / shared * head_instances +
+           block % head_blocks / adjacent % head_instances;
+  }
+};
+
 /// How the rows of a matrix belong to the instances of a symmetry.
 struct InstanceRows {
   /// r, the rows of one instance's matrix.
   size_t dimension = 1;
   size_t instances = 1;
-  /// The instance of each block of `dimension` consecutive rows. Blocks of one instance add.
-  std::vector<uint32_t> instance_of_block;
+  /// Of each block of `dimension` consecutive rows. Blocks of one instance add.
+  InstanceOfBlock instance_of_block;
 };
 
 /// Sums over the rows of one matrix.

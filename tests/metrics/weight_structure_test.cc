@@ -50,12 +50,10 @@ TEST(WeightSpectrum, DegenerateMatricesHaveReasons) {
 
 Figures Neurons(const std::vector<double>& in, const std::vector<double>& out, size_t neurons) {
   const size_t columns = in.size() / neurons;
-  std::vector<uint32_t> rows(neurons);
-  for (size_t j = 0; j < neurons; ++j) rows[j] = static_cast<uint32_t>(j);
   statistics::NeuronWeights incoming(neurons);
-  incoming.Append(in, {0, neurons, columns, columns, 1}, rows);
+  incoming.Append(in, {0, neurons, columns, columns, 1}, {});
   statistics::NeuronWeights outgoing(neurons);
-  outgoing.Append(out, {0, neurons, 1, 1, neurons}, rows);
+  outgoing.Append(out, {0, neurons, 1, 1, neurons}, {});
   Figures figures;
   AppendNeuronPermutation("s", &incoming, &outgoing, &figures);
   for (const Figure& figure : figures) EXPECT_NE(Find(figure.name), nullptr) << figure.name;

@@ -37,7 +37,6 @@ RunDeclaration OneRank(uint32_t window_steps = 4) {
     run.parameters.push_back(parameter);
   }
   run.max_spectrum_rows = 8;
-  const std::vector<uint32_t> neurons = {0, 1, 2, 3, 4, 5};
   const statistics::MatrixView incoming{
       .offset = 0, .rows = 6, .columns = 8, .row_stride = 8, .column_stride = 1};
   const statistics::MatrixView outgoing{
@@ -47,8 +46,8 @@ RunDeclaration OneRank(uint32_t window_steps = 4) {
        .kind = DeclaredSymmetry::Kind::kNeuronRescaling,
        .instances = 6,
        .dimension = 1,
-       .first = {{.parameter = 0, .view = incoming, .instance_of_block = neurons}},
-       .second = {{.parameter = 1, .view = outgoing, .instance_of_block = neurons}}});
+       .first = {{.parameter = 0, .view = incoming, .instance_of_block = {}}},
+       .second = {{.parameter = 1, .view = outgoing, .instance_of_block = {}}}});
   return run;
 }
 

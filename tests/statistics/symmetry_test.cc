@@ -3,6 +3,7 @@
 #include <random>
 #include <vector>
 
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "statistics/neuron.h"
 
@@ -54,10 +55,30 @@ class SymmetryTest : public testing::Test {
   std::vector<double> gradient_, weight_, update_;
 };
 
+std::vector<size_t> Instances(const InstanceOfBlock& instance_of_block) {
+  std::vector<size_t> instances(12);
+  for (size_t block = 0; block < instances.size(); ++block) {
+    instances[block] = instance_of_block(block);
+  }
+  return instances;
+}
+
+TEST(InstanceOfBlock, CountsBlocksHeadsAndPairs) {
+  using testing::ElementsAre;
+  EXPECT_THAT(Instances({}), ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11));
+  EXPECT_THAT(Instances({.shared = 3}), ElementsAre(0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3));
+  InstanceOfBlock pairs{.head_blocks = 4, .head_instances = 2, .adjacent = 2};
+  EXPECT_THAT(Instances(pairs), ElementsAre(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5));
+  pairs.adjacent = 1;
+  EXPECT_THAT(Instances(pairs), ElementsAre(0, 1, 0, 1, 2, 3, 2, 3, 4, 5, 4, 5));
+  pairs.shared = 2;
+  EXPECT_THAT(Instances(pairs), ElementsAre(0, 1, 0, 1, 0, 1, 0, 1, 2, 3, 2, 3));
+}
+
 TEST_F(SymmetryTest, PartsOfTheColumnsAddToTheWhole) {
   for (const InstanceRows& rows :
-       {InstanceRows{1, 6, {0, 1, 2, 3, 4, 5}}, InstanceRows{1, 2, {0, 1, 0, 1, 0, 1}},
-        InstanceRows{3, 2, {0, 1}}, InstanceRows{2, 1, {0, 0, 0}}}) {
+       {InstanceRows{1, 6, {}}, InstanceRows{1, 2, {.head_blocks = 6, .head_instances = 2}},
+        InstanceRows{3, 2, {}}, InstanceRows{2, 1, {.shared = 3}}}) {
     SideSums parts = SumSide(Tensors(), Columns(0, 3), rows);
     parts.Merge(SumSide(Tensors(), Columns(3, 7), rows));
     ExpectNear(parts, SumSide(Tensors(), Whole(), rows));
@@ -65,7 +86,7 @@ TEST_F(SymmetryTest, PartsOfTheColumnsAddToTheWhole) {
 }
 
 TEST_F(SymmetryTest, MatricesAreProductsOfRows) {
-  const SideSums sums = SumSide(Tensors(), Whole(), {3, 2, {0, 1}});
+  const SideSums sums = SumSide(Tensors(), Whole(), {3, 2, {}});
   for (size_t head = 0; head < 2; ++head) {
     for (size_t i = 0; i < 3; ++i) {
       for (size_t j = 0; j < 3; ++j) {
@@ -81,7 +102,7 @@ TEST_F(SymmetryTest, MatricesAreProductsOfRows) {
 }
 
 TEST_F(SymmetryTest, ATransposedViewSumsItsRows) {
-  const InstanceRows rows{1, 5, {0, 0, 1, 1, 2, 2, 3, 3, 4, 4}};
+  const InstanceRows rows{1, 5, {.shared = 2}};
   const SideSums sums = SumSide(Tensors(), Whole().Transposed(), rows);
   for (size_t neuron = 0; neuron < 5; ++neuron) {
     double expected = 0;
@@ -95,7 +116,7 @@ TEST_F(SymmetryTest, ATransposedViewSumsItsRows) {
 }
 
 TEST_F(SymmetryTest, WhatWasNotStreamedStaysEmpty) {
-  const SideSums no_weight = SumSide({gradient_, {}, update_}, Whole(), {1, 1, {0, 0, 0, 0, 0, 0}});
+  const SideSums no_weight = SumSide({gradient_, {}, update_}, Whole(), {1, 1, {.shared = 6}});
   EXPECT_TRUE(no_weight.weight_weight.empty());
   EXPECT_TRUE(no_weight.gradient_weight.empty());
   EXPECT_TRUE(no_weight.update_weight.empty());
@@ -128,12 +149,11 @@ TEST(Neuron, NearDuplicatesNeedBothSides) {
   const std::vector<double> in = {1, 0, 2, 0, 1, 0, -1, 0, 0, 0};
   const std::vector<double> bias = {1, 2, 1, -1, 0};
   const std::vector<double> out = {1, 3, 0, -1, 0, 1, 3, 1, -1, 0};
-  const std::vector<uint32_t> neurons = {0, 1, 2, 3, 4};
   NeuronWeights incoming(5);
-  incoming.Append(in, {0, 5, 2, 2, 1}, neurons);
-  incoming.Append(bias, {0, 5, 1, 1, 1}, neurons);
+  incoming.Append(in, {0, 5, 2, 2, 1}, {});
+  incoming.Append(bias, {0, 5, 1, 1, 1}, {});
   NeuronWeights outgoing(5);
-  outgoing.Append(out, {0, 5, 2, 1, 5}, neurons);
+  outgoing.Append(out, {0, 5, 2, 1, 5}, {});
   EXPECT_DOUBLE_EQ(incoming.Norms()[1], std::sqrt(8));
   EXPECT_DOUBLE_EQ(outgoing.Norms()[1], std::sqrt(18));
   EXPECT_EQ(CountNearDuplicates(incoming.Normalise(), outgoing.Normalise(), 0.99), 2);
@@ -148,10 +168,8 @@ TEST(Neuron, DuplicatesAreFoundAcrossPanels) {
   for (size_t i = 0; i < kInputs; ++i) {
     values[199 * kInputs + i] = 2 * values[3 * kInputs + i];
   }
-  std::vector<uint32_t> neurons(kNeurons);
-  for (size_t j = 0; j < kNeurons; ++j) neurons[j] = static_cast<uint32_t>(j);
   NeuronWeights incoming(kNeurons);
-  incoming.Append(values, {0, kNeurons, kInputs, kInputs, 1}, neurons);
+  incoming.Append(values, {0, kNeurons, kInputs, kInputs, 1}, {});
   NeuronWeights outgoing = incoming;
   EXPECT_EQ(CountNearDuplicates(incoming.Normalise(), outgoing.Normalise(), 0.9999), 2);
 }
