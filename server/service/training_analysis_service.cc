@@ -48,9 +48,13 @@ class Refused final : public Reactor {
   void OnDone() override { delete this; }
 };
 
-// gRPC's way to tell a client that the same call may succeed after so many milliseconds.
-void InviteRetry(grpc::CallbackServerContext* context) {
-  context->AddTrailingMetadata("grpc-retry-pushback-ms", "5000");
+// gRPC's way to tell a client that the same call may succeed after so many milliseconds. A call
+// that was admitted ends UNAUTHENTICATED when its token is withdrawn: its client may have another
+// one.
+void InviteRetry(const absl::Status& status, grpc::CallbackServerContext* context) {
+  if (MayBeAdmittedLater(status) || absl::IsUnauthenticated(status)) {
+    context->AddTrailingMetadata("grpc-retry-pushback-ms", "5000");
+  }
 }
 
 // What a client gets that comes, or whose step ends, while the service drains.
@@ -153,8 +157,6 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
     const std::lock_guard lock(mutex_);
     if (finished_) return;
     if (!end_ && !service_->StillAdmits(*context_, tenant_)) {
-      // It may have been given another one, and comes back with that.
-      InviteRetry(context_);
       EndLocked(absl::UnauthenticatedError("authorization: this token was withdrawn"));
     }
     if (handling_ || finished_) return;
@@ -277,7 +279,7 @@ class StreamRunReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, 
       StartWrite(&outgoing_);
     } else if (end_ && !handling_) {
       finished_ = true;
-      if (MayBeAdmittedLater(*end_)) InviteRetry(context_);
+      InviteRetry(*end_, context_);
       Finish(ToGrpc(*end_, environment_.counters));
     }
   }
@@ -402,7 +404,7 @@ class ComparisonReactor final : public grpc::ServerReadReactor<grpc::ByteBuffer>
 
   void EndLocked(const absl::Status& status) {
     end_ = true;
-    if (MayBeAdmittedLater(status)) InviteRetry(context_);
+    InviteRetry(status, context_);
     Finish(ToGrpc(status, environment_.counters));
   }
 
